@@ -1,0 +1,28 @@
+"""What a command gets from its surroundings, as one value, so that nothing below reads globals."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from jobform.plugins import Registry
+from jobform.protocols import Clock, Effect, SystemClock, no_effect
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """clock, effect hook, environment, plug-ins and the three standard streams."""
+
+    clock: Clock
+    effect: Effect
+    environ: Mapping[str, str]
+    registry: Registry
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+
+    @classmethod
+    def system(cls) -> "Runtime":
+        """The real thing: this process's environment and streams, every installed plug-in."""
+        return cls(SystemClock(), no_effect, dict(os.environ), Registry.installed(), sys.stdin, sys.stdout, sys.stderr)
