@@ -58,7 +58,7 @@ def bin_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def jobform(bin_directory: Path, tmp_path: Path) -> Jobform:
-    """`jobform(*arguments, cwd=..., env=...)` runs the command to its end; both streams are kept, the exit code is not checked."""
+    """`jobform(*arguments, cwd=..., env=...)` runs the command to its end, both streams kept, the exit code not checked."""
 
     def run(
         *arguments: str, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, timeout: float = 120, stdin: str = "",

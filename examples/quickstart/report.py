@@ -15,7 +15,8 @@ def main() -> None:
         matrix, outputs = run["matrix"], run["outputs"]
         mark = " **best**" if run is best else ""
         lines.append(f"| {matrix['rate']} | {matrix['l2']} | {outputs['accuracy']:.3f} | {outputs['log_loss']:.4f}{mark} |")
-    lines += ["", f"Trained on {os.environ['TRAIN_ROWS']} records, judged on {os.environ['TEST_ROWS']} that training never saw.", ""]
+    trained, judged = os.environ["TRAIN_ROWS"], os.environ["TEST_ROWS"]
+    lines += ["", f"Trained on {trained} records, judged on {judged} that training never saw.", ""]
     replace(Path("out/report.md"), "\n".join(lines))
     print(f"best of {len(runs)}: {best['outputs']['model']}")
     publish({"best": best["outputs"]["model"], "log_loss": best["outputs"]["log_loss"]})
