@@ -1,0 +1,99 @@
+"""One mutating call: made in a worker, answered with what is certain about it afterwards."""
+
+from dataclasses import dataclass
+
+from jobform.engine.body import Body
+from jobform.engine.refresh import mark_of
+from jobform.model.errors import BackendError, Started
+from jobform.model.state import Intent, Op
+from jobform.protocols import Absent, Actual, Backend, Effect, Found, Gone, Ref, Submission, Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The call took effect. adopted: it was found to have done so after an ambiguous answer."""
+
+    ref: Ref | None = None
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It is certain that the call had no effect. started: a conditional cancel met a started run. gone: there is nothing to update."""
+
+    summary: str
+    detail: str = ""
+    retryable: bool = False
+    started: bool = False
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Nobody can say whether the call took effect: its intent stays open."""
+
+    reason: str
+
+
+Answer = Done | Failed | Unclear
+
+
+def make(
+    backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, effect: Effect, *, only_if_waiting: bool,
+) -> Answer:
+    """Make the call of an intent. Never raises for what a backend does; `effect` is told before and after."""
+    effect(f"backend.{intent.op}.before", address)
+    try:
+        answer = _call(backend, address, intent, ref, body, only_if_waiting=only_if_waiting)
+    except Started:
+        answer = Failed("it has started", started=True)
+    except BackendError as error:
+        answer = _after_error(backend, address, intent, error)
+    except Exception as error:  # noqa: BLE001  # a plug-in's bug must not lose the intent: what it did is asked of the backend
+        bug = BackendError(f"{type(error).__name__}: {error}", "this is a fault in the backend's plug-in", ambiguous=True)
+        answer = _after_error(backend, address, intent, bug)
+    effect(f"backend.{intent.op}.after", address)
+    return answer
+
+
+def _call(
+    backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, *, only_if_waiting: bool,
+) -> Answer:
+    if intent.op is Op.SUBMIT:
+        assert body
+        return Done(backend.submit(_submission(address, body), mark_of(address, intent)))
+    assert ref
+    if intent.op is Op.CANCEL:
+        backend.cancel(ref, only_if_waiting=only_if_waiting)
+    elif intent.op is Op.DELETE:
+        backend.delete(ref)
+    else:
+        assert body
+        present = backend.read([ref]).get(ref)
+        if isinstance(present, Gone):
+            return Failed("there is nothing left to update", gone=True)
+        if not isinstance(present, Actual):
+            raise BackendError("its present could not be read", present.detail if present else "", retryable=True)
+        backend.update(ref, _submission(address, body), present)
+    return Done(ref)
+
+
+def _submission(address: str, body: Body) -> Submission:
+    return Submission(address, body.spec, body.described, body.masks)
+
+
+def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError) -> Answer:
+    """Before anything is tried again after an ambiguous answer, the mark is looked up."""
+    if not error.ambiguous or intent.op is not Op.SUBMIT:  # update, cancel and delete may be made again
+        return Failed(error.summary, error.detail, error.retryable or error.ambiguous)
+    mark = mark_of(address, intent)
+    try:
+        found = backend.find([mark]).get(mark, Unknown("the backend gave no answer for this run"))
+    except Exception as second:  # noqa: BLE001  # whatever went wrong, the answer is that nobody knows
+        return Unclear(f"{error.summary}; and looking it up failed: {second}")
+    if isinstance(found, Found) and found.body == intent.body_hash[:16]:
+        return Done(found.ref, adopted=True)
+    if isinstance(found, Absent):
+        return Failed(error.summary, error.detail, retryable=error.retryable)
+    reason = found.reason if isinstance(found, Unknown) else f"{intent.name} exists with another content"
+    return Unclear(f"{error.summary}; {reason}")

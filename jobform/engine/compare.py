@@ -1,0 +1,166 @@
+"""What differs between two specs or two policies, field by field. It compares; it neither decides nor prints."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+
+from jobform.codec.tables import POLICY
+from jobform.model.change import FieldChange
+from jobform.model.job import Locate, Policy, nowhere
+from jobform.model.values import Json, Path, dotted, is_deferred
+from jobform.schema import SpecSchema
+from jobform.schema_rules import Rule
+
+
+def spec_changes(
+    schema: SpecSchema, before: Mapping[str, Json], after: Mapping[str, Json], locate: Locate = nowhere,
+) -> tuple[FieldChange, ...]:
+    """The fields in which `after` (YAML) differs from `before` (applied), after normalisation, in path order.
+
+    A list without a list key is one field; two ways to write one value (`10m`, `600s`) are no difference.
+    """
+    if before == after:
+        return ()
+    old, new = schema.normalise(dict(before)), schema.normalise(dict(after))
+    if old == new:
+        return ()
+    return tuple(
+        _field(schema.rule(path), path, before, after, source="desired", range_=locate(("spec", *path)))
+        for path in _differing(schema, old, new)
+    )
+
+
+def drift_changes(
+    schema: SpecSchema, applied: Mapping[str, Json], actual: Mapping[str, Json], ignored: Iterable[str],
+) -> tuple[FieldChange, ...]:
+    """Reported fields that differ from what was applied: neither ignored, nor filled in by the service, nor unknown to us.
+
+    A field that was never applied counts only when it is reported inside a mapping that was (a foreign key in `labels`).
+    """
+    if not actual:
+        return ()
+    patterns = tuple(ignored)
+    known = {key: value for key, value in applied.items() if key in actual}
+    old, new = schema.normalise(known), schema.normalise({key: actual[key] for key in known})
+    if old == new:
+        return ()
+    found = []
+    for path in _differing(schema, old, new):
+        rule = schema.rule(path)
+        absent = _get(known, path) is _MISSING
+        if rule.write_only or (rule.backend_default and absent) or any(_matches(pattern, path) for pattern in patterns):
+            continue
+        found.append(_field(rule, path, known, actual, source="actual", range_=None))
+    return tuple(found)
+
+
+def policy_changes(before: Policy, after: Policy, locate: Locate = nowhere) -> tuple[FieldChange, ...]:
+    """The policy keys that differ, by key."""
+    if before == after:
+        return ()
+    old, new = _keys(before), _keys(after)
+    return tuple(
+        FieldChange(
+            key, old.get(key), new.get(key), key in old, key in new, range=locate((key,)),
+            reason="a rule of jobform itself; no backend sees it",
+        )
+        for key in sorted({*old, *new}) if old.get(key) != new.get(key)
+    )
+
+
+def in_place(
+    schema: SpecSchema, applied: Mapping[str, Json], wanted: Mapping[str, Json], allowed: Iterable[str],
+) -> dict[str, Json]:
+    """The spec in force after an update: `applied` with `wanted`'s values in the fields whose mutability is allowed."""
+    result: dict[str, Json] = deepcopy(dict(applied))
+    old, new = schema.normalise(dict(applied)), schema.normalise(dict(wanted))
+    for path in [path for path in _differing(schema, old, new) if schema.rule(path).mutable in set(allowed)]:
+        value = _get(wanted, path)
+        holder: Json = result
+        for part in path[:-1]:
+            if isinstance(holder, dict) and isinstance(part, str):
+                holder = holder.setdefault(part, {})
+            elif isinstance(holder, list):
+                holder = holder[_index(holder, part) if isinstance(part, str) else part]
+        last = path[-1]
+        if isinstance(holder, dict) and isinstance(last, str):
+            if value is _MISSING:
+                holder.pop(last, None)
+            else:
+                holder[last] = deepcopy(value)  # type: ignore[assignment]  # _get returns JSON or the marker
+    return result
+
+
+def _keys(policy: Policy) -> dict[str, Json]:
+    written = POLICY.write(policy, full=True)
+    assert isinstance(written, dict)
+    return written
+
+
+class _Missing:
+    """The marker of a key that is not there; None is a JSON value."""
+
+
+_MISSING = _Missing()
+
+
+def _get(value: object, path: Path) -> object:
+    for part in path:
+        if isinstance(value, list) and isinstance(part, str) and part.startswith("["):
+            value = value[_index(value, part)] if _index(value, part) >= 0 else _MISSING
+        elif (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)):
+            value = value[part]  # type: ignore[index]  # the test above is the proof
+        else:
+            return _MISSING
+    return value
+
+
+def _index(items: list[Json], part: str) -> int:
+    """Where the item named by `[key=name]` is, -1 if nowhere."""
+    key, name = part[1:-1].split("=", 1)
+    named = (index for index, item in enumerate(items) if isinstance(item, dict) and str(item.get(key, index)) == name)
+    return next(named, -1)
+
+
+def _field(rule: Rule, path: Path, before: object, after: object, *, source: str, range_: object) -> FieldChange:
+    old, new = _get(before, path), _get(after, path)
+    return FieldChange(
+        path="spec." + dotted(path),
+        before=None if old is _MISSING else old,  # type: ignore[arg-type]  # JSON by construction
+        after=None if new is _MISSING else new,  # type: ignore[arg-type]  # JSON by construction
+        has_before=old is not _MISSING,
+        has_after=new is not _MISSING,
+        source=source,
+        class_=rule.class_,
+        mutable=rule.mutable,
+        sensitive=rule.sensitive,
+        reason=rule.reason,
+        range=range_,  # type: ignore[arg-type]  # Range or None
+    )
+
+
+def _differing(schema: SpecSchema, old: Json, new: Json) -> list[Path]:
+    """Paths of the differing fields: as deep as mappings and lists with a list key go; any other list is one field."""
+    before: dict[Path, Json] = dict(_leaves(schema, old, ()))
+    after: dict[Path, Json] = dict(_leaves(schema, new, ()))
+    changed = {path for path in before.keys() | after.keys() if path not in before or path not in after or before[path] != after[path]}
+    return sorted(changed, key=lambda path: tuple(map(str, path)))
+
+
+def _leaves(schema: SpecSchema, value: Json, path: Path) -> Iterator[tuple[Path, Json]]:
+    if isinstance(value, dict) and value and not is_deferred(value):
+        for key, item in value.items():
+            yield from _leaves(schema, item, (*path, key))
+    elif isinstance(value, list) and value and (key := schema.rule(path).list_key):
+        for index, entry in enumerate(value):
+            name = entry.get(key, index) if isinstance(entry, dict) else index
+            yield from _leaves(schema, entry, (*path, f"[{key}={name}]"))
+    else:
+        yield path, value
+
+
+def _matches(pattern: str, path: Path) -> bool:
+    """Whether an `ignore_drift` path covers a field: itself or anything below it; `*` is one level."""
+    parts = pattern.removeprefix("spec.").split(".")
+    names = [str(part) for part in path]
+    return len(parts) <= len(names) and all(fnmatchcase(name, part) for part, name in zip(parts, names, strict=False))

@@ -1,0 +1,382 @@
+"""The decision table: what one address needs. Pure: a case in, a change out; nothing is read, printed or stored.
+
+Rows are tried top to bottom and the first that matches wins. Two comparisons stand behind them: what the project's files say with what
+was accepted (is there something to accept?), and what is wanted with the last attempt (is there something to do?).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from jobform.engine.compare import drift_changes, policy_changes, spec_changes
+from jobform.engine.retry import allows, retry_due
+from jobform.model.change import Action, Change, FieldChange, Reason
+from jobform.model.job import Job, OnChange
+from jobform.model.state import Accepted, Attempt, Desired, Phase, Record, Tombstone
+from jobform.model.values import Json
+from jobform.schema import SpecSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The explicit words of a command line that concern one address.
+
+    allow_cancel: a live run may be stopped. recreate_lost: a lost run may be made again. rerun: another attempt is wanted.
+    """
+
+    destroy: bool = False
+    allow_cancel: bool = False
+    recreate_lost: bool = False
+    rerun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything that decides about one address.
+
+    job, wanted: from the project's files, both None when the address is not there. removal: None, or whether `removed:` says cancel.
+    fields: what the backend reports of the last attempt. foreign: the last attempt lives in a place that the settings do not reach.
+    in_flight: somebody holds the lock and has a call open. next_attempt: the number of a new attempt.
+    """
+
+    address: str
+    job: Job | None
+    wanted: Desired | None
+    record: Record | None
+    tombstone: Tombstone | None
+    next_attempt: int
+    specs: Callable[[str], dict[str, Json]]
+    schema: Callable[[str], SpecSchema]
+    removal: bool | None = None
+    fields: Mapping[str, Json] | None = None
+    foreign: bool = False
+    in_flight: bool = False
+    flags: Flags = Flags()
+
+    @property
+    def last(self) -> Attempt | None:
+        return self.record.last if self.record else None
+
+    @property
+    def same(self) -> bool:
+        """Whether the project's files say what was accepted."""
+        return self.record is not None and self.wanted is not None and self.record.desired == self.wanted
+
+    @property
+    def open(self) -> Accepted | None:
+        """The accepted change that is not settled yet."""
+        accepted = self.record.accepted if self.record else None
+        return accepted if accepted and accepted.settled is None else None
+
+    @property
+    def settled(self) -> str | None:
+        """How the accepted change was settled, if it was and nothing new is declared."""
+        accepted = self.record.accepted if self.record else None
+        return accepted.settled if accepted and self.same else None
+
+    @property
+    def stoppable(self) -> bool:
+        """Whether somebody said yes to stopping the last attempt: now, or when the open change was accepted."""
+        waiting_yes = self.open is not None and self.last is not None and self.open.stop == self.last.n
+        return self.flags.allow_cancel or (waiting_yes and (self.same or self.wanted is None))
+
+    @property
+    def protected(self) -> bool:
+        accepted = self.record.desired if self.record else None
+        return bool((accepted and accepted.policy.protect) or (self.wanted and self.wanted.policy.protect))
+
+
+def decide(case: Case) -> Change:
+    """The one change of an address. `accepted` is set when an earlier apply already said yes to exactly this."""
+    change = _guard(case, _decide(case))
+    if change.action in (Action.NO_OP, Action.HOLD):
+        change = _acceptance(case, change)
+    if change.action.acting:
+        change = replace(change, accepted=_already_accepted(case, change))
+    return change
+
+
+def _decide(case: Case) -> Change:
+    record, last = case.record, case.last
+    if record and record.intent is not None:
+        return _open_intent(case)
+    if case.foreign and last and not last.ended:
+        return _change(case, Action.HOLD, Reason.OTHER_MACHINE, detail="its run lives on another machine, which alone can see it")
+    if case.wanted is None or case.flags.destroy:
+        return _removed(case)
+    if last and last.phase is Phase.UNKNOWN:
+        return _change(case, Action.HOLD, Reason.UNKNOWN_PHASE, detail=last.detail or "the backend reports a phase that is not known")
+    if last is None:
+        return _never_ran(case)
+    if not last.ended:
+        return _live(case, last) if last.live else _waiting(case, last)
+    if case.same and record and record.hold:
+        return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
+    if case.same and case.open and case.open.attempt == case.next_attempt and case.open.action in ("create", "rerun", "replace"):
+        reason = Reason.INTERRUPTED_REPLACE if case.open.action == "replace" else Reason(case.open.reason)
+        return _new(case, Action(case.open.action), reason)
+    return _ended(case, last)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _open_intent(case: Case) -> Change:
+    assert case.record and case.record.intent
+    intent = case.record.intent
+    if case.in_flight:
+        return _change(case, Action.NO_OP, Reason.IN_FLIGHT, detail=f"another command is just making its {intent.op} call")
+    hold = case.record.hold
+    return _change(
+        case, Action.HOLD, Reason.UNKNOWN_SUBMISSION,
+        detail=(hold.detail if hold else "") or f"whether the {intent.op} call of attempt {intent.attempt} took effect is not known",
+        hint=f"look for {intent.name} on the backend, then: jobform state resolve '{case.address}' --found ID | --not-submitted",
+    )
+
+
+def _removed(case: Case) -> Change:
+    """No longer in the project's files, or everything is being destroyed."""
+    last, reason = case.last, Reason.DESTROY if case.flags.destroy else Reason.REMOVED
+    leave = case.removal is False and not case.flags.destroy
+    if last is None or last.ended:
+        return _change(case, Action.DELETE, reason)
+    if leave:
+        return _change(case, Action.FORGET, reason, detail="the run goes on; jobform forgets it")
+    if last.waiting:
+        return _change(case, Action.DELETE, reason, detail="it has not started: stopping it loses no work")
+    if case.stoppable or (case.removal is True and not case.flags.destroy):
+        return _change(case, Action.DELETE, reason, stop=last.n, detail="the running attempt is stopped")
+    hint = f"--allow-cancel '{case.address}' stops it"
+    if not case.flags.destroy:
+        hint = f"add `removed: [{{job: {case.address}, cancel: true}}]` to stop it, the same without cancel to forget it, or use {hint}"
+    return _change(case, Action.BLOCK, Reason.LIVE, detail="it is running, and nobody said that it may be stopped", hint=hint)
+
+
+def _never_ran(case: Case) -> Change:
+    record, accepted = case.record, case.open
+    if case.tombstone and case.tombstone.live and record is None:
+        return _change(
+            case, Action.BLOCK, Reason.LIVE_ORPHAN,
+            detail=f"attempt {case.tombstone.last_attempt} of an earlier job of this name is not known to have ended",
+            hint=f"wait for it, stop it with `jobform cancel '{case.address}'`, or say that it is over: "
+                 f"jobform state resolve '{case.address}' --ended",
+        )
+    if record and record.hold and case.same:
+        return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
+    if case.settled == "cancelled" and not case.flags.rerun:
+        return _change(case, Action.HOLD, Reason.CANCELLED, hint=f"jobform rerun '{case.address}', or raise its generation")
+    if case.settled == "skipped":
+        return _change(case, Action.NO_OP, Reason.SKIPPED)
+    reason = Reason(accepted.reason) if accepted and case.same else Reason.NEW
+    return _new(case, Action.CREATE, reason)
+
+
+def _live(case: Case, last: Attempt) -> Change:
+    assert case.job and case.wanted
+    fields, needs_attempt, reason = _against(case, last)
+    if needs_attempt:
+        return _live_change(case, last, fields, reason)
+    if fields:
+        return _in_place(case, last, fields)
+    drift = _drift(case, last)
+    if not drift:
+        return _change(case, Action.NO_OP, Reason.IN_PROGRESS)
+    if all(field.mutable == "always" for field in drift):
+        return _change(case, Action.UPDATE, Reason.DRIFTED, fields=drift, detail="someone else changed it; it is set back")
+    return _change(case, Action.NO_OP, Reason.DRIFTED, fields=drift, detail="someone else changed it, and it cannot be set back in place")
+
+
+def _live_change(case: Case, last: Attempt, fields: tuple[FieldChange, ...], reason: Reason) -> Change:
+    """A difference that needs a new attempt while the last one is live: never without an explicit yes."""
+    assert case.wanted
+    if last.backend != case.wanted.backend:
+        return _change(
+            case, Action.BLOCK, Reason.BACKEND_CHANGED, fields=fields,
+            detail="moving a live job to another backend is not supported yet", hint="let it end, or cancel it, first",
+        )
+    policy = case.wanted.policy.on_change_while_running
+    if case.stoppable or policy is OnChange.CANCEL:
+        return _new(case, Action.REPLACE, reason, fields=fields, stop=last.n, detail="the running attempt is stopped")
+    if policy is OnChange.FINISH:
+        return _new(case, Action.RERUN, reason, fields=fields, detail="it starts when the running attempt has ended")
+    return _change(
+        case, Action.BLOCK, Reason.LIVE, fields=fields, detail="it is running, and the change needs a new attempt",
+        hint=f"wait for its end, set on_change_while_running: finish or cancel, or plan with --allow-cancel '{case.address}'",
+    )
+
+
+def _waiting(case: Case, last: Attempt) -> Change:
+    assert case.wanted
+    fields, needs_attempt, reason = _against(case, last)
+    if last.backend != case.wanted.backend:
+        return _live_change(case, last, fields, reason)
+    if needs_attempt or any(field.mutable == "never" for field in fields):
+        return _new(case, Action.REPLACE, reason, fields=fields, detail="it has not started: stopping it loses no work")
+    if fields:
+        return _in_place(case, last, fields)
+    return _change(case, Action.NO_OP, Reason.IN_PROGRESS)
+
+
+def _ended(case: Case, last: Attempt) -> Change:
+    assert case.job and case.wanted
+    fields, needs_attempt, reason = _against(case, last)
+    if case.flags.rerun:
+        return _new(case, Action.RERUN, Reason.REQUESTED, fields=fields)
+    if case.wanted.generation > last.generation:
+        return _new(case, Action.RERUN, Reason.GENERATION, fields=fields)
+    if last.phase is Phase.SUCCEEDED:
+        return _succeeded(case, last, fields, needs_attempt, reason)
+    if any(field.path.startswith("spec.") for field in fields):
+        return _new(case, Action.RERUN, Reason.SPEC_CHANGED, fields=fields)
+    if fields and last.phase is Phase.FAILED:  # the backend changed: somewhere else it may succeed
+        return _new(case, Action.RERUN, Reason.BACKEND_CHANGED, fields=fields)
+    if last.phase is Phase.CANCELLED or case.settled == "cancelled":
+        return _change(case, Action.HOLD, Reason.CANCELLED, hint=f"jobform rerun '{case.address}', or raise its generation")
+    return _failed(case, last)
+
+
+def _succeeded(case: Case, last: Attempt, fields: tuple[FieldChange, ...], needs_attempt: bool, reason: Reason) -> Change:
+    assert case.wanted
+    if needs_attempt and reason is Reason.SPEC_CHANGED and "changed" in case.wanted.policy.rerun.on:
+        return _new(case, Action.RERUN, Reason.SPEC_CHANGED, fields=fields)
+    if fields and not last.removed and last.backend == case.wanted.backend:
+        return _in_place(case, last, fields)
+    if fields and not case.same:
+        return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
+    return _change(case, Action.NO_OP, Reason.EXPIRED_AFTER_SUCCESS if last.removed else Reason.UNCHANGED)
+
+
+def _failed(case: Case, last: Attempt) -> Change:
+    assert case.wanted and case.record
+    lost = last.class_ == "lost"
+    retry = retry_due(case.wanted.policy, case.record.attempts)
+    if retry:
+        detail = f"retry {retry.number} of at most {retry.limit - 1}"
+        return _new(case, Action.RERUN, Reason.LOST if lost else Reason.RETRY, detail=detail)
+    if lost and case.flags.recreate_lost:
+        return _new(case, Action.RERUN, Reason.LOST, detail="the lost run is given up")
+    if lost:
+        return _change(
+            case, Action.HOLD, Reason.LOST, detail=last.native_reason or "it disappeared while it was running",
+            hint="--recreate-lost runs it again; rerun: {on: [lost]} always does",
+        )
+    used_up = allows(case.wanted.policy, last.class_)
+    said = f"attempt {last.n} failed ({last.class_ or 'unknown class'})" + (", and no attempts are left" if used_up else "")
+    return _change(
+        case, Action.HOLD, Reason.FAILED, detail=said,
+        hint=f"change its spec, raise its generation, or: jobform rerun '{case.address}'",
+    )
+
+
+# --- comparisons ------------------------------------------------------------------------------------------------------
+
+
+def _against(case: Case, last: Attempt) -> tuple[tuple[FieldChange, ...], bool, Reason]:
+    """What is wanted against the last attempt: the differing fields, whether they need a new attempt, and the reason."""
+    assert case.job and case.wanted
+    fields: tuple[FieldChange, ...] = ()
+    needs_attempt, reason = False, Reason.SPEC_CHANGED
+    if case.wanted.spec != last.applied:
+        schema = case.schema(case.wanted.type)
+        fields = spec_changes(schema, case.specs(last.applied), case.job.spec, case.job.locate)
+        needs_attempt = any(field.class_ == "result" for field in fields)
+    if case.wanted.generation > last.generation:
+        fields += (_key(case, "generation", last.generation, case.wanted.generation),)
+        reason = reason if needs_attempt else Reason.GENERATION
+        needs_attempt = True
+    if case.wanted.backend != last.backend:
+        fields += (_key(case, "backend", last.backend, case.wanted.backend),)
+        reason = reason if needs_attempt else Reason.BACKEND_CHANGED
+        needs_attempt = True
+    return fields, needs_attempt, reason
+
+
+def _key(case: Case, key: str, before: Json, after: Json) -> FieldChange:
+    assert case.job
+    return FieldChange(key, before, after, range=case.job.locate((key,)))
+
+
+def _drift(case: Case, last: Attempt) -> tuple[FieldChange, ...]:
+    if not case.fields or not case.wanted:
+        return ()
+    return drift_changes(case.schema(case.wanted.type), case.specs(last.applied), case.fields, case.wanted.policy.ignore_drift)
+
+
+def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Change:
+    """Fields that need no new attempt: changed in place where the rules allow it, else recorded for the next attempt."""
+    allowed = {"always"} if last.live or last.ended else {"always", "queued", "suspended"}
+    if any(field.mutable in allowed for field in fields):
+        return _change(case, Action.UPDATE, Reason.SPEC_CHANGED, fields=fields, detail="changed in place")
+    if case.same:
+        return _change(case, Action.NO_OP, Reason.UNCHANGED if last.ended else Reason.IN_PROGRESS)
+    return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
+
+
+def _acceptance(case: Case, change: Change) -> Change:
+    """Nothing to do, but something to accept: a new policy, or a spec that only the next attempt will see."""
+    if case.wanted is None or case.record is None or case.flags.destroy or case.same or change.reason is Reason.IN_FLIGHT:
+        return change
+    assert case.job
+    accepted = case.record.desired
+    fields = policy_changes(accepted.policy, case.wanted.policy, case.job.locate) if accepted else ()
+    if accepted is None or fields or accepted.matrix != case.wanted.matrix:
+        held = f"it stays on hold: {change.detail}" if change.action is Action.HOLD else "recorded; no call"
+        return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, fields=fields or change.fields, detail=held)
+    if accepted.generation > case.wanted.generation:
+        return replace(change, detail=f"generation {case.wanted.generation} is lower than the {accepted.generation} of the last attempt")
+    if spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec):
+        fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
+        return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
+    return change
+
+
+def _guard(case: Case, change: Change) -> Change:
+    """`protect` beats every flag: it is remembered in the state, so deleting the file or the line does not get around it."""
+    stops = change.action in (Action.DELETE, Action.FORGET, Action.REPLACE) or change.stop is not None
+    if not stops or not case.protected or _already_accepted(case, change):
+        return change
+    return _change(
+        case, Action.BLOCK, Reason.PROTECTED, fields=change.fields, detail=f"it is protected, and this would {change.action} it",
+        hint="lifting the protection takes an apply of its own: set protect: false, change nothing else of this job, and apply",
+    )
+
+
+def _already_accepted(case: Case, change: Change) -> bool:
+    """Whether an open accepted change, or the accepted policy, already says yes to this very change."""
+    if change.action in (Action.DELETE, Action.FORGET):
+        accepted = case.open
+        return bool(accepted and accepted.action == change.action and accepted.stop == change.stop and not case.flags.destroy) or bool(
+            accepted and accepted.action == change.action and accepted.reason == change.reason and accepted.stop == change.stop
+        )
+    if not case.same:
+        return False
+    accepted = case.open
+    if accepted and accepted.action == change.action and accepted.attempt == change.attempt:
+        return True
+    by_policy = change.reason in (Reason.RETRY, Reason.LOST) and not case.flags.recreate_lost
+    return bool(change.action is Action.RERUN and by_policy)
+
+
+# --- making changes ---------------------------------------------------------------------------------------------------
+
+
+def _new(
+    case: Case, action: Action, reason: Reason, *, fields: tuple[FieldChange, ...] = (), stop: int | None = None, detail: str = "",
+) -> Change:
+    return _change(case, action, reason, fields=fields, stop=stop, detail=detail, attempt=case.next_attempt)
+
+
+def _change(
+    case: Case, action: Action, reason: Reason, *, fields: tuple[FieldChange, ...] = (), stop: int | None = None,
+    detail: str = "", hint: str = "", attempt: int | None = None,
+) -> Change:
+    record, last = case.record, case.last
+    accepts = action in (Action.CREATE, Action.RERUN, Action.UPDATE, Action.REPLACE)
+    return Change(
+        address=case.address, action=action, reason=reason, fields=fields, stop=stop, detail=detail, hint=hint,
+        backend=case.wanted.backend if case.wanted else record.backend if record else "",
+        attempt=attempt if attempt is not None else last.n if last else 0,
+        desired=case.wanted if accepts else None,
+        spec=case.job.spec if accepts and case.job else None,
+        range=case.job.locate(()) if case.job and action is not Action.NO_OP else None,
+        phase=last.phase if last else "",
+    )

@@ -1,0 +1,79 @@
+"""The intent of a call, complete and frozen before the call is made: number, token, name, mark, and the hash of what is sent."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from jobform.engine.body import Body
+from jobform.engine.compare import in_place
+from jobform.engine.todo import Call
+from jobform.model.address import mark_text, parse_address, remote_name, token
+from jobform.model.state import Attempt, Desired, Intent, Op, Phase, Record, State
+from jobform.model.values import Json, digest
+
+if TYPE_CHECKING:
+    from jobform.engine.apply import Means
+
+
+def intent_for(state: State, address: str, call: Call, run: str, at: str, means: "Means") -> tuple[Intent, Body | None, dict[str, Json] | None]:
+    """The intent of a call, the body to send if there is one, and the spec that the intent names.
+
+    Raises MissingSecret and InvalidOutput, before anything is begun.
+    """
+    record = state.jobs[address]
+    if call.op is Op.SUBMIT:
+        return _submit(state, address, record, call.attempt, run, at, means)
+    attempt = next(attempt for attempt in record.attempts if attempt.n == call.attempt)
+    if call.op is Op.UPDATE:
+        return _update(state, address, record, attempt, run, at, means)
+    return _of(attempt, call.op, attempt.body_hash, at, run), None, None
+
+
+def _submit(
+    state: State, address: str, record: Record, number: int, run: str, at: str, means: "Means",
+) -> tuple[Intent, Body, dict[str, Json]]:
+    desired = record.desired
+    assert desired
+    spec, schema = state.spec(desired.spec), means.schema(desired.type)
+    body = means.resolve(address, desired, spec, outputs_for(state, desired))
+    intent = Intent(
+        op=Op.SUBMIT, attempt=number, token=token(state.lineage, address, number), name=remote_name(state.lineage, address, number),
+        mark=mark_text(state.lineage, address, number, body.hash), body_hash=body.hash, at=at, run=run, backend=desired.backend,
+        scope=means.places.scope(desired.backend).text, generation=desired.generation,
+        fingerprint=schema.fingerprint(spec, desired.inputs), rules=schema.rules_version, spec=desired.spec, used=body.used,
+        inputs=desired.inputs,
+    )
+    return intent, body, spec
+
+
+def _update(
+    state: State, address: str, record: Record, attempt: Attempt, run: str, at: str, means: "Means",
+) -> tuple[Intent, Body, dict[str, Json]]:
+    desired = record.desired
+    assert desired
+    allowed = ("always", "queued", "suspended") if attempt.waiting else ("always",)
+    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), allowed)
+    body = means.resolve(address, desired, spec, outputs_for(state, desired))
+    intent = _of(attempt, Op.UPDATE, body.hash, at, run)
+    return replace(intent, spec=digest(spec), used=body.used), body, spec
+
+
+def _of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> Intent:
+    return Intent(op, attempt.n, attempt.token, attempt.name, attempt.mark, body_hash, at, run, attempt.backend, attempt.scope)
+
+
+def outputs_for(state: State, desired: Desired) -> dict[str, Json]:
+    """The outputs of every job that this one needs, by job name: an object, or for a matrix a list of `{matrix, outputs}`."""
+    found: dict[str, list[tuple[dict[str, Json], Json]]] = {}
+    for need in desired.policy.needs:
+        for address in need.addresses:
+            name, axes = parse_address(address)
+            record = state.jobs.get(address)
+            last = record.last if record else None
+            outputs: Json = dict(last.outputs) if last and last.outputs is not None and last.phase is Phase.SUCCEEDED else None
+            matrix = dict(record.desired.matrix) if record and record.desired else axes
+            if not any(matrix == known for known, _ in found.setdefault(name, [])):
+                found[name].append((matrix if axes else {}, outputs))
+    return {
+        name: entries[0][1] if len(entries) == 1 and not entries[0][0] else [{"matrix": m, "outputs": o} for m, o in entries]
+        for name, entries in found.items()
+    }

@@ -1,0 +1,60 @@
+"""The configured backends of one command, opened when they are first needed."""
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+
+from jobform.model.errors import BackendError, FailedError, InputError
+from jobform.model.job import BackendBlock
+from jobform.protocols import Backend, BackendType, Place, Scope
+
+
+class Places:
+    """Backends by configured name. Safe to use from several threads."""
+
+    def __init__(self, blocks: Mapping[str, BackendBlock], types: Callable[[str], BackendType], place: Place) -> None:
+        self._blocks = blocks
+        self._types = types
+        self._place = place
+        self._open: dict[str, Backend] = {}
+        self._scopes: dict[str, Scope] = {}
+        self._lock = Lock()
+
+    def configured(self, name: str) -> bool:
+        """Whether jobform.yaml has a backend of this name."""
+        return name in self._blocks
+
+    def type(self, name: str) -> BackendType:
+        """The type of a configured backend. Raises InputError for a name that is not configured."""
+        return self._types(self._block(name).type)
+
+    def backend(self, name: str) -> Backend:
+        """The backend itself, opened once. Raises InputError for a name that is not configured."""
+        with self._lock:
+            if name not in self._open:
+                block = self._block(name)
+                self._open[name] = self._types(block.type).open(block, self._place)
+            return self._open[name]
+
+    def scope(self, name: str) -> Scope:
+        """Who the backend says it is, asked once per command. Raises FailedError when that cannot be proven."""
+        backend = self.backend(name)
+        with self._lock:
+            if name not in self._scopes:
+                try:
+                    self._scopes[name] = backend.scope()
+                except BackendError as error:
+                    raise FailedError.of(
+                        "scope_not_proven", f"backend {name!r} cannot say which place it reaches: {error.summary}",
+                        detail=error.detail, range=self._block(name).range,
+                        hint="nothing is believed to be gone until this is known; check its settings and credentials",
+                    ) from error
+            return self._scopes[name]
+
+    def _block(self, name: str) -> BackendBlock:
+        block = self._blocks.get(name)
+        if block is None:
+            raise InputError.of(
+                "backend_not_configured", f"the state has jobs on backend {name!r}, which jobform.yaml does not configure",
+                hint=f"put `{name}:` back under `backends:` until those jobs are deleted or forgotten",
+            )
+        return block

@@ -1,0 +1,154 @@
+"""What the backends say: the ends of interrupted calls, and the present of every attempt that has not ended.
+
+Both answer with the events that would record it, so a plan folds them into a copy and an apply into the state itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jobform.engine.places import Places
+from jobform.model.errors import BackendError, FailedError
+from jobform.model.event import Ended, Event, Held, Observed, Released
+from jobform.model.state import Attempt, Intent, Op, Phase, Record, State
+from jobform.model.values import Json
+from jobform.protocols import Absent, Actual, Found, Gone, Mark, ReadError, Ref, Unknown
+
+
+@dataclass(slots=True)
+class Sights:
+    """Beside the events: reported fields by address, addresses whose run lives elsewhere, and reads that failed."""
+
+    fields: dict[str, Mapping[str, Json]] = field(default_factory=dict)
+    actuals: dict[str, Actual] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+    unread: dict[str, ReadError] = field(default_factory=dict)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+
+def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> list[Event]:
+    """The ends of calls that were begun and whose end nobody recorded. Raises FailedError when a backend cannot be asked."""
+    events: list[Event] = []
+    asked: dict[str, dict[Mark, str]] = defaultdict(dict)
+    for address in addresses:
+        record = state.jobs[address]
+        intent = record.intent
+        if intent is None:
+            continue
+        if intent.op is Op.SUBMIT:
+            asked[intent.backend][mark_of(address, intent)] = address
+        else:  # update, cancel and delete may be made again: what is open is driven from what was accepted
+            events.append(Ended(address, intent.op, intent.attempt, at, ok=False, error="interrupted"))
+    for name, marks in asked.items():
+        here = {m: a for m, a in marks.items() if not _elsewhere(places, name, state.jobs[a].intent, a)}
+        answers = _ask(places, name, here)
+        for mark, address in here.items():
+            events += _resolved(address, state.jobs[address], answers[mark], at)
+    return events
+
+
+def observe(state: State, places: Places, addresses: Iterable[str], at: str) -> tuple[list[Event], Sights]:
+    """One bulk read per backend of the last attempts of these addresses, as far as they have not ended.
+
+    Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt.
+    """
+    sights, events = Sights(), list[Event]()
+    refs: dict[str, dict[Ref, str]] = defaultdict(dict)
+    for address in addresses:
+        last = state.jobs[address].last
+        if last and not last.ended:
+            if _elsewhere(places, last.backend, last, address):
+                sights.foreign.add(address)
+            else:
+                refs[last.backend][Ref.of(last.ref)] = address
+    for name, by_ref in refs.items():
+        try:
+            answers = places.backend(name).read(list(by_ref))
+        except BackendError as error:
+            raise FailedError.of(
+                "read_failed", f"backend {name!r} could not be read: {error.summary}", detail=error.detail,
+                hint="nothing was changed; try again",
+            ) from error
+        for ref, address in by_ref.items():
+            last = state.jobs[address].last
+            assert last
+            events += _seen(address, last, answers.get(ref, ReadError("the backend gave no answer for this run")), at, sights)
+    return events, sights
+
+
+def mark_of(address: str, intent: Intent | Attempt) -> Mark:
+    """The mark that an intent stored; none is ever computed again."""
+    begun = intent.at if isinstance(intent, Intent) else intent.begun_at
+    number = intent.attempt if isinstance(intent, Intent) else intent.n
+    return Mark(address, number, intent.token, intent.name, intent.mark, begun)
+
+
+def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed | None:
+    """The event for what a backend reported, None if it says nothing new."""
+    ended_at = (actual.ended_at or at) if actual.phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED) else None
+    class_ = (actual.class_ or "user_error") if actual.phase is Phase.FAILED else None
+    seen = Observed(
+        address, attempt.n, at, actual.phase, actual.detail, class_, actual.native_reason, actual.exit, actual.outputs,
+        actual.started_at or attempt.started_at, ended_at,
+    )
+    known = (attempt.phase, attempt.detail, attempt.class_, attempt.native_reason, attempt.exit, attempt.started_at, attempt.ended_at)
+    said = (seen.phase, seen.detail, seen.class_, seen.native_reason, seen.exit, seen.started_at, seen.ended_at)
+    return None if known == said else seen
+
+
+def _seen(address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights) -> list[Event]:
+    if isinstance(answer, ReadError):
+        sights.unread[address] = answer
+        return []
+    if isinstance(answer, Gone):
+        phase = Phase.CANCELLED if last.asked_stop else Phase.FAILED
+        class_ = None if last.asked_stop else "lost"
+        why = "removed after its stop was asked for" if last.asked_stop else f"it is gone from {last.backend}, and nothing says how it ended"
+        return [Observed(address, last.n, at, phase, "", class_, why, None, None, last.started_at, at)]
+    sights.fields[address] = answer.fields
+    sights.actuals[address] = answer
+    sights.warnings += [(address, warning) for warning in answer.warnings]
+    event = outcome(address, last, answer, at)
+    return [event] if event else []
+
+
+def _resolved(address: str, record: Record, answer: Found | Absent | Unknown, at: str) -> list[Event]:
+    intent = record.intent
+    assert intent
+    released: list[Event] = [Released(address, at)] if record.hold else []
+    if isinstance(answer, Absent):
+        return [Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="it never arrived"), *released]
+    if isinstance(answer, Found):
+        if answer.body == intent.body_hash[:16]:
+            return [Ended(address, Op.SUBMIT, intent.attempt, at, ok=True, ref=answer.ref.value, adopted=True), *released]
+        detail = f"{intent.name} exists on {intent.backend} with another content than the one that was to be submitted"
+    else:
+        detail = answer.reason
+    if record.hold and record.hold.detail == detail:
+        return []
+    return [Held(address, at, "unknown_submission", detail)]
+
+
+def _ask(places: Places, name: str, marks: Iterable[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
+    wanted = list(marks)
+    try:
+        answers = places.backend(name).find(wanted) if wanted else {}
+    except BackendError as error:
+        return {mark: Unknown(f"{name} could not be asked: {error.summary}") for mark in wanted}
+    return {mark: answers.get(mark, Unknown("the backend gave no answer for this run")) for mark in wanted}
+
+
+def _elsewhere(places: Places, name: str, attempt: Attempt | Intent | None, address: str) -> bool:
+    """Whether an attempt lives in a place that the settings do not reach. Raises FailedError where that is an error."""
+    if attempt is None or not attempt.scope:
+        return False
+    scope = places.scope(name)
+    if scope.text == attempt.scope:
+        return False
+    if places.type(name).foreign_scope == "hold":
+        return True
+    raise FailedError.of(
+        "other_scope", f"backend {name!r} now reaches {scope.described}, but {address} runs somewhere else",
+        detail=f"the setting that decides this is {scope.source or 'its credentials'}", address=address,
+        hint="point the backend back, or let the job end there first",
+    )
