@@ -193,7 +193,7 @@ class _Builder:
             raise _Stop
         if event.tag is not None:
             self._error("tag_not_allowed", "YAML tags are not allowed", start, event.end_mark.index, "remove it")
-        frame = _Frame(type(event) is events.MappingStartEvent, start, event.flow_style)
+        frame = _Frame(isinstance(event, events.MappingStartEvent), start, event.flow_style)
         if parent.mapping and parent.key is None:
             frame.as_key = True
             self._complex_key(parent, frame)
