@@ -1,0 +1,94 @@
+"""How values and differences between values look, one field at a time."""
+
+import json
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from jobform.model.change import FieldChange
+from jobform.model.values import Json, is_deferred
+from jobform.views.escape import cells, terminal
+from jobform.views.screen import Paint
+
+SENSITIVE = "(sensitive)"
+
+_CONTEXT = 2
+_COMPARED = 400
+"""Texts with more lines than this are shown whole, old then new: finding the common lines costs their product."""
+
+
+def inline(value: Json) -> str:
+    """A value on one line: JSON, with what is not known yet as the template that it was written as. Escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    if '"expr"' in text:
+        text = _with_templates(value)
+    return terminal(text)
+
+
+def field_lines(field: FieldChange, paint: Paint, width: int) -> list[str]:
+    """`path: before -> after`, or one line per line of a long value, every one with its own `+` or `-`."""
+    symbol, style = ("+", "green") if not field.has_before else ("-", "red") if not field.has_after else ("~", "yellow")
+    head = f"{paint(symbol, style)} {terminal(field.path)}:"
+    if field.sensitive:
+        return [f"{head} {SENSITIVE}" + (f" -> {SENSITIVE}" if symbol == "~" else "")]
+    before, after = field.before if field.has_before else None, field.after if field.has_after else None
+    short = inline(after) if symbol == "+" else inline(before) if symbol == "-" else f"{inline(before)} -> {inline(after)}"
+    if not _multiline(before) and not _multiline(after) and cells(short) + len(field.path) + 4 <= width:
+        return [f"{head} {short}"]
+    old, new = _lines(before) if field.has_before else [], _lines(after) if field.has_after else []
+    if old == new:  # they differ in something that lines do not show, such as a tab
+        old, new = [inline(before)], [inline(after)]
+    return [head, *(f"    {line}" for line in _difference(old, new, paint))]
+
+
+def value_lines(path: str, value: Json, paint: Paint, width: int) -> list[str]:
+    """A value that is wholly new."""
+    return field_lines(FieldChange(path, None, value, has_before=False), paint, width)
+
+
+def _multiline(value: Json) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
+def _lines(value: Json) -> list[str]:
+    """A long value as lines: a text's own, a list's items, a mapping's entries."""
+    if isinstance(value, str) and "\n" in value:
+        return terminal(value, multiline=True).split("\n")
+    if isinstance(value, dict) and not is_deferred(value):
+        return [f"{terminal(key)}: {inline(item)}" for key, item in value.items()]
+    if isinstance(value, list) and value:
+        return [inline(item) for item in value]
+    return [inline(value)]
+
+
+def _difference(old: Sequence[str], new: Sequence[str], paint: Paint) -> list[str]:
+    if not old or not new or max(len(old), len(new)) > _COMPARED:
+        return [*(paint(f"- {line}", "red") for line in old), *(paint(f"+ {line}", "green") for line in new)]
+    shown: list[str] = []
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            shown += _common(old[a:b], at_start=a == 0, at_end=b == len(old))
+        else:
+            shown += [*(paint(f"- {line}", "red") for line in old[a:b]), *(paint(f"+ {line}", "green") for line in new[c:d])]
+    return shown
+
+
+def _common(lines: Sequence[str], *, at_start: bool, at_end: bool) -> list[str]:
+    """Lines on both sides: those next to a difference, and how many there are between."""
+    head = 0 if at_start else _CONTEXT
+    tail = 0 if at_end else _CONTEXT
+    hidden = len(lines) - head - tail
+    if hidden <= 1:
+        return [f"  {line}" for line in lines]
+    kept = lines[len(lines) - tail:] if tail else []
+    return [*(f"  {line}" for line in lines[:head]), f"  ... {hidden:,} lines the same", *(f"  {line}" for line in kept)]
+
+
+def _with_templates(value: Json) -> str:
+    if is_deferred(value):
+        return str(value["expr"])
+    if isinstance(value, dict):
+        items = (f"{json.dumps(key, ensure_ascii=False)}: {_with_templates(item)}" for key, item in value.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_with_templates(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)

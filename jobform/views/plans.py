@@ -1,0 +1,156 @@
+"""A plan for people: what destroys first, each change with its reason and differing fields, the counts last."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from jobform.model.change import Action, Change, FieldChange, Plan
+from jobform.model.values import Json
+from jobform.views.escape import terminal
+from jobform.views.fields import field_lines, value_lines
+from jobform.views.findings import findings
+from jobform.views.grouping import Group, Sections, destructive, sections
+from jobform.views.screen import Paint
+from jobform.views.words import LEGEND, STYLE_OF, SYMBOLS, because, count, duration, meaning, some, summary, will
+
+_INDENT = "      "
+
+
+def plan_text(plan: Plan, paint: Paint, width: int) -> str:
+    """The whole plan. Ends with the summary line."""
+    parts = sections(plan)
+    blocks = [_opening(plan, parts, paint)]
+    for title, groups in _titled(parts):
+        if groups:
+            blocks.append(paint(title, "bold"))
+            blocks += [group_text(group, paint, width) for group in groups]
+    blocks.append(_notes(plan, paint))
+    blocks.append(findings(plan.diagnostics, paint, width, counted=False).rstrip("\n"))
+    if plan.digest:
+        blocks.append(f"Digest: {terminal(plan.digest)}")
+    blocks.append(paint(summary(plan.summary), "bold"))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def group_text(group: Group, paint: Paint, width: int) -> str:
+    """One change, or many that read alike, from its headline down."""
+    change = group.first
+    symbol = paint(f"{SYMBOLS[change.action]:>3}", STYLE_OF[change.action])
+    lines = [f"{symbol} {paint(headline(group), 'bold')}", *(_INDENT + line for line in body(group, paint, width - len(_INDENT)))]
+    return "\n".join(lines)
+
+
+def headline(group: Group) -> str:
+    """`train (24 instances) will run again on gpu as attempt 2`. Escaped."""
+    change = group.first
+    text = f"{terminal(group.label)} {will(change)}"
+    if change.action is Action.MOVE and change.source:
+        text = f"{terminal(change.source)} will be moved to {terminal(group.label)}"
+    if change.backend and change.action is not Action.MOVE:
+        text += f" on {terminal(change.backend)}"
+    attempts = {member.attempt for member in group.changes}
+    if change.action in (Action.RERUN, Action.REPLACE) and len(attempts) == 1 and change.attempt:
+        text += f" as attempt {change.attempt}"
+    return text
+
+
+def body(group: Group, paint: Paint, width: int) -> list[str]:
+    """Everything below the headline, not indented: reason, what was seen, differing fields, what it waits for, the hint."""
+    change, many = group.first, len(group.changes) > 1
+    lines = [f"because {because(change)}"]
+    lines += _texts(change.detail, "", _differ(group, lambda member: member.detail))
+    if many:
+        lines += _instances(group)
+    lines += _live(group)
+    lines += _fields(group, paint, width)
+    after = dict.fromkeys(address for member in group.changes for address in member.after)
+    if after:
+        lines.append(f"after: {terminal(some(after))}")
+    if change.range is not None and not change.fields:
+        lines.append(f"declared at {terminal(str(change.range))}")
+    lines += _texts(change.hint, paint("hint: ", "cyan"), _differ(group, lambda member: member.hint))
+    return lines
+
+
+def _opening(plan: Plan, parts: Sections, paint: Paint) -> str:
+    name = terminal(plan.project) + (f", target {terminal(plan.target)}" if plan.target else "")
+    approval = any(change.acting for change in plan.changes)
+    if not approval and not parts.blocked:
+        rest = [word for groups, word in ((parts.accepted, "accepted earlier"), (parts.held, "held")) if groups]
+        said = f"What is {' or '.join(rest)} is listed below." if rest else "Every job is as declared."
+        return f"{paint('No changes.', 'bold')} Nothing of {name} needs approval. {said}"
+    title = "Destruction" if plan.destroy else "Plan"
+    used = [action for action in SYMBOLS if any(change.action is action for change in plan.changes)]
+    legend = "\n".join(f"  {paint(f'{SYMBOLS[action]:>3}', STYLE_OF[action])} {LEGEND[action]}" for action in used)
+    return f"{paint(f'{title} for {name}', 'bold')}\n\n{legend}"
+
+
+def _titled(parts: Sections) -> Iterable[tuple[str, Sequence[Group]]]:
+    yield "Destructive changes:", parts.destructive
+    yield "Changes:", parts.ordinary
+    yield "Accepted earlier, goes on without asking:", parts.accepted
+    yield "Blocked:", parts.blocked
+    yield "Held:", parts.held
+
+
+def _notes(plan: Plan, paint: Paint) -> str:
+    if not plan.notes:
+        return ""
+    lines = [f"  {terminal(key)}: {terminal(text)}" for key, text in plan.notes.items()]
+    return "\n".join([paint("Notes:", "bold"), *lines])
+
+
+def _texts(text: str, prefix: str, differs: bool) -> list[str]:
+    if not text:
+        return []
+    shown = terminal(text, multiline=True).rstrip("\n").split("\n")
+    shown[-1] += " (and alike for the other instances)" if differs else ""
+    return [prefix + shown[0], *shown[1:]]
+
+
+def _instances(group: Group) -> list[str]:
+    """Which ones. What is destroyed is named in full, whatever its number."""
+    addresses = [member.address for member in group.changes]
+    limit = len(addresses) if any(destructive(member) for member in group.changes) else 3
+    return [f"instances: {terminal(some(addresses, limit))}"]
+
+
+def _live(group: Group) -> list[str]:
+    """How much running time is at stake."""
+    hours = [member.running_seconds for member in group.changes if member.running_seconds is not None]
+    if not hours:
+        return []
+    if len(group.changes) == 1:
+        return [f"running for {duration(hours[0])}"]
+    return [f"{count(len(hours), 'instance')} running, {duration(sum(hours))} in all, the longest for {duration(max(hours))}"]
+
+
+def _fields(group: Group, paint: Paint, width: int) -> list[str]:
+    change = group.first
+    lines: list[str] = []
+    varied = False
+    if not change.fields and change.spec and change.action is Action.CREATE:
+        varied = any(member.spec != change.spec for member in group.changes)
+        for key, value in change.spec.items():
+            lines += value_lines(f"spec.{key}", value, paint, width)
+    for index, field in enumerate(change.fields):
+        lines += field_lines(field, paint, width)
+        lines.append(f"    {paint(_remark(change, field), 'dim')}")
+        varied = varied or any(_sides(member.fields[index]) != _sides(field) for member in group.changes)
+    if varied:
+        lines.insert(0, f"values of {terminal(change.address)}, which differ between the instances:")
+    return lines
+
+
+def _sides(field: FieldChange) -> tuple[Json, Json]:
+    return field.before, field.after
+
+
+def _remark(change: Change, field: FieldChange) -> str:
+    """What the field is, why, and where it was written."""
+    text = meaning(change, field)
+    if field.reason:
+        text += f" ({terminal(field.reason)})"
+    return f"{text}, {terminal(str(field.range))}" if field.range else text
+
+
+def _differ(group: Group, read: Callable[[Change], str]) -> bool:
+    return any(read(member) != read(group.first) for member in group.changes)
