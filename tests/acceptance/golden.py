@@ -16,6 +16,9 @@ RULES: tuple[tuple[str, str, bool], ...] = (
     (r"(?<=-)[0-9a-f]{8}(?=-\d)", "HASH", False),
     (r"(?<=pid )\d+", "PID", False),
     (r"(?<=\"pid\": )\d+", "PID", False),
+    (r"(?<=  )\d+(\.\d+)?s(?= |$)", "DURATION", False),  # a cell of a table: a timeout in a plan stands after one space
+    (r"(?<=running for )\d+(\.\d+)?s", "DURATION", False),
+    (r"(?<=\S)   *", "  ", False),  # columns are as wide as what stands in them
 )
 ABBREVIATION = 12
 """Digests are shown whole or by their first characters: both get the same number."""
@@ -26,7 +29,7 @@ def normalise(text: str, paths: Mapping[str, Path]) -> str:
     for name, path in sorted(paths.items(), key=lambda item: -len(str(item[1]))):
         text = text.replace(str(path), f"[{name}]")
     for pattern, name, numbered in RULES:
-        text = re.sub(pattern, _placeholder(name, numbered), text)
+        text = re.sub(pattern, _placeholder(name, numbered) if name.strip() else name, text, flags=re.MULTILINE)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
