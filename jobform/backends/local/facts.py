@@ -1,0 +1,115 @@
+"""What the operating system knows: which boot this is, which machine, and which process a number stands for.
+
+Sources. Linux: `/proc/sys/kernel/random/boot_id` (random(4)); `/proc/<pid>/stat`, field 3 state and field 22 start time in clock
+ticks since boot (proc_pid_stat(5)); `/etc/machine-id` (machine-id(5)), else `/var/lib/dbus/machine-id`.
+macOS: `sysctl -n kern.boottime` (sysctl(3)), `ps -o stat=,lstart= -p PID` (ps(1), whole seconds), and the `IOPlatformUUID` of
+`ioreg -rd1 -c IOPlatformExpertDevice` (ioreg(8)).
+The launcher uses this module too, so it needs the standard library only.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+END_OF_FILES = 1 << 20 if sys.platform == "linux" else min(os.sysconf("SC_OPEN_MAX"), 1 << 16)
+"""An upper bound of descriptor numbers; Linux closes a whole range in one call, elsewhere each number costs one."""
+
+
+class Facts(Protocol):
+    """Injectable, so that another boot and a reused process number can be tried without either."""
+
+    def boot_id(self) -> str:
+        """Text that is another one after a restart of the machine."""
+
+    def start_time(self, pid: int) -> str | None:
+        """When this process began, comparable as text within one boot; None when it does not exist or is a zombie."""
+
+
+class LinuxFacts:
+    """Read from /proc: no process is started."""
+
+    def boot_id(self) -> str:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+    def start_time(self, pid: int) -> str | None:
+        try:
+            text = Path(f"/proc/{pid}/stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = text[text.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
+        return None if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+
+
+class DarwinFacts:
+    """Asked of sysctl and ps; the boot is asked once."""
+
+    def __init__(self) -> None:
+        self._boot = ""
+
+    def boot_id(self) -> str:
+        self._boot = self._boot or _output("/usr/sbin/sysctl", "-n", "kern.boottime")
+        return self._boot
+
+    def start_time(self, pid: int) -> str | None:
+        state, _, started = _output("/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)).strip().partition(" ")
+        return None if not state or state.startswith("Z") else " ".join(started.split())
+
+
+def system_facts() -> Facts:
+    """The facts of the system that this runs on."""
+    return DarwinFacts() if sys.platform == "darwin" else LinuxFacts()
+
+
+def machine_id() -> str:
+    """What the system calls this machine, "" when it has no name for it (containers often do not)."""
+    if sys.platform == "darwin":
+        lines = _output("/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice").splitlines()
+        return next((line.split('"')[-2] for line in lines if "IOPlatformUUID" in line), "")
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        try:
+            return path.read_text("ascii").strip()
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(  # noqa: S603 - absolute paths of system tools and a number; nothing comes from outside
+        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env={"LC_ALL": "C", "TZ": "UTC"}
+    )
+    return done.stdout.decode("utf-8", "replace")
+
+
+def signal_process(facts: Facts, pid: int, started: str, number: int) -> bool:
+    """Signal exactly that process; False when it is not there any more, whoever has its number now."""
+    try:
+        handle = os.pidfd_open(pid) if sys.platform == "linux" else -1
+    except ProcessLookupError:
+        return False
+    except OSError:  # a kernel or a sandbox without pidfd: the check below is all there is
+        handle = -1
+    try:
+        if facts.start_time(pid) != started:
+            return False
+        if sys.platform == "linux" and handle >= 0:
+            signal.pidfd_send_signal(handle, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    return True
+
+
+def signal_group(group: int, number: int) -> bool:
+    """Signal every process of a group; False when none is left that we may signal."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        return False
+    return True
