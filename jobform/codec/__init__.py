@@ -1,7 +1,7 @@
 """State, events and plans to bytes and back. Reading trusts nothing and ends in a value or in one diagnostic.
 
-State is ASCII JSON, one entry per line, so that a difference between two snapshots is readable. Its last key is `checksum`: SHA-256,
-as hex digits, of every byte before the line that holds it.
+State is ASCII JSON, one entry per line, so that a difference between two snapshots is readable. Its last key is `checksum`:
+SHA-256, as hex digits, of every byte before the comma and the line that hold it.
 """
 
 import hashlib
@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from jobform.codec.shape import Kind, Malformed, Shape, array, boolean, mapping, natural, optional, text
-from jobform.codec.strict import read_json, write_json
+from jobform.codec.shape import Kind, Malformed, Shape, array, boolean, document, mapping, natural, optional, text
+from jobform.codec.strict import collector_paused, read_json, write_json
 from jobform.codec.tables import CHANGE, DIAGNOSTIC, EVENTS, RECORD, RUN, TOMBSTONE
 from jobform.model.change import Plan
-from jobform.model.errors import StaleError, StateError
+from jobform.model.errors import JobformError, StaleError, StateError
 from jobform.model.event import EVENT_TYPES, Event
-from jobform.model.state import Record, Run, State, Tombstone
+from jobform.model.state import State
 from jobform.model.values import Json
 from jobform.model.version import VERSION
 
@@ -34,6 +34,7 @@ _NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENT_TYPES.items
 _EVENT_SHAPES: dict[str, Shape[Event]] = {name: EVENTS[kind] for name, kind in EVENT_TYPES.items()}
 _SEAL = re.compile(rb',\n"checksum":"([0-9a-f]{64})"\}\n\Z')
 _T = TypeVar("_T")
+_NEW_PLAN = "Make a new plan with `jobform plan --out`."
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -55,19 +56,22 @@ def state_to_bytes(state: State) -> bytes:
 def state_from_bytes(data: bytes, what: str = "the state", *, sealed: bool = True) -> State:
     """The state that a snapshot holds. what: its name in messages.
 
-    sealed False accepts a document without `checksum`, which is how a person says that it was edited. Raises StateError for anything
-    malformed, of a newer format, with unknown features or with a checksum that does not fit.
+    sealed False accepts a document without `checksum`, which is how a person says that it was edited. Raises StateError for
+    anything malformed, of a newer format, with unknown features or with a checksum that does not fit.
     """
     try:
-        document = _as_object(read_json(data, MAX_STATE))
-        version = _format(document, STATE_FORMAT)
-        if version > STATE_FORMAT:
-            raise _newer(what, "state", document, version, STATE_FORMAT)
-        _check_seal(data, document, what, sealed)
-        document.pop("checksum", None)
-        for older in range(version, STATE_FORMAT):
-            document = UPGRADES[older](document)
-        return _state(document, what)
+        with collector_paused():
+            whole = _seal_fits(data)
+            content = _as_object(read_json(data, MAX_STATE, unique=not whole))
+            version = _format(content, STATE_FORMAT)
+            if version > STATE_FORMAT:
+                raise _newer(what, content, version)
+            if not whole and (sealed or "checksum" in content):
+                raise _damaged(what)
+            content.pop("checksum", None)
+            for older in range(version, STATE_FORMAT):
+                content = UPGRADES[older](content)
+            return _state(content, what)
     except Malformed as problem:
         raise StateError.of(
             "state_malformed", f"{what} is not a valid state file", detail=str(problem),
@@ -92,23 +96,20 @@ def _entries(items: Mapping[str, _T], write: Callable[[_T], Json]) -> str:
     return ",\n".join(f"{write_json(key)}:{write_json(write(items[key]))}" for key in sorted(items))
 
 
-_JOBS: Kind[Mapping[str, Record]] = mapping(RECORD)
-_TOMBSTONES: Kind[Mapping[str, Tombstone]] = mapping(TOMBSTONE)
-_RUNS: Kind[tuple[Run, ...]] = array(RUN)
 _STATE_KINDS: dict[str, Kind[Any]] = {
-    "format_version": natural, "jobform_version": text, "lineage": text, "serial": natural, "features": array(text), "jobs": _JOBS,
-    "tombstones": _TOMBSTONES, "runs": _RUNS, "specs": mapping(Kind(lambda value: _as_object(value))),
+    "format_version": natural, "jobform_version": text, "lineage": text, "serial": natural, "features": array(text),
+    "jobs": mapping(RECORD), "tombstones": mapping(TOMBSTONE), "runs": array(RUN), "specs": mapping(document),
 }
 
 
-def _state(document: dict[str, Json], what: str) -> State:
-    unknown = [item for item in array(text).decode(document.get("features", [])) if item not in FEATURES]
+def _state(content: dict[str, Json], what: str) -> State:
+    unknown = [item for item in array(text).decode(content.get("features", [])) if item not in FEATURES]
     if unknown:
         raise StateError.of(
             "state_features", f"{what} uses features that this jobform {VERSION} does not know: {', '.join(unknown)[:200]}",
             hint="Use the version of jobform that wrote it, or a newer one.",
         )
-    found = _decode(document, _STATE_KINDS)
+    found = _decode(content, _STATE_KINDS)
     if not found["lineage"]:
         raise Malformed("the lineage is empty", ("lineage",))
     return State(
@@ -117,16 +118,18 @@ def _state(document: dict[str, Json], what: str) -> State:
     )
 
 
-def _check_seal(data: bytes, document: dict[str, Json], what: str, sealed: bool) -> None:
-    if "checksum" not in document and not sealed:
-        return
+def _seal_fits(data: bytes) -> bool:
+    """Whether the bytes are exactly what a jobform wrote."""
     seal = _SEAL.search(data, max(0, len(data) - 96))
-    if seal is None or hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest().encode("ascii") != seal[1]:
-        raise StateError.of(
-            "state_checksum", f"The checksum of {what} does not fit its content",
-            detail="It was changed by something other than jobform, or damaged on the way.",
-            hint="Restore it from its .backup. To use an edited state, remove its checksum line and use `jobform state push`.",
-        )
+    return seal is not None and hashlib.sha256(memoryview(data)[: seal.start()]).hexdigest().encode("ascii") == seal[1]
+
+
+def _damaged(what: str) -> JobformError:
+    return StateError.of(
+        "state_checksum", f"The checksum of {what} does not fit its content",
+        detail="It was changed by something other than jobform, or damaged on the way.",
+        hint="Restore it from its .backup. To use an edited state, remove its checksum line and use `jobform state push`.",
+    )
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -179,21 +182,21 @@ def plan_to_json(plan: Plan) -> dict[str, Json]:
 def plan_from_json(value: Json) -> Plan:
     """The plan in a document. Hashes are taken as they are: the engine recomputes them. Raises StaleError."""
     try:
-        document = _as_object(value)
-        version = _format(document, PLAN_FORMAT)
+        content = _as_object(value)
+        version = _format(content, PLAN_FORMAT)
         if version != PLAN_FORMAT:
             raise StaleError.of(
                 "plan_format", f"The plan is of format {version}, this jobform {VERSION} reads format {PLAN_FORMAT}",
-                detail=f"It was written by jobform {ascii(document.get('jobform_version'))[:40]}.", hint="Make a new plan.",
+                detail=f"It was written by jobform {ascii(content.get('jobform_version'))[:40]}.", hint=_NEW_PLAN,
             )
-        found = _decode(document, _PLAN_KINDS)
+        found = _decode(content, _PLAN_KINDS)
         plan = Plan(**{key: found[key] for key in _PLAN_FIELDS})
         if found["summary"] != plan.summary:
             raise Malformed("the counts differ from the changes listed", ("summary",))
         return plan
     except Malformed as problem:
         raise StaleError.of(
-            "plan_malformed", "This is not a valid plan file", detail=str(problem), hint="Make a new plan with `jobform plan --out`.",
+            "plan_malformed", "This is not a valid plan file", detail=str(problem), hint=_NEW_PLAN,
         ) from None
 
 
@@ -211,7 +214,7 @@ def plan_from_bytes(data: bytes) -> Plan:
         value = read_json(data, MAX_PLAN)
     except Malformed as problem:
         raise StaleError.of(
-            "plan_malformed", "This is not a valid plan file", detail=str(problem), hint="Make a new plan with `jobform plan --out`.",
+            "plan_malformed", "This is not a valid plan file", detail=str(problem), hint=_NEW_PLAN,
         ) from None
     return plan_from_json(value)
 
@@ -225,32 +228,30 @@ def _as_object(value: object) -> dict[str, Json]:
     return value
 
 
-def _format(document: dict[str, Json], newest: int) -> int:
-    version = natural.decode(document.get("format_version"))
+def _format(content: dict[str, Json], newest: int) -> int:
+    version = natural.decode(content.get("format_version"))
     if version < 1 or (version < newest and version not in UPGRADES):
         raise Malformed(f"unknown format {version}", ("format_version",))
     return version
 
 
-def _newer(what: str, kind: str, document: dict[str, Json], version: int, known: int) -> StateError:
-    writer = ascii(document.get("jobform_version"))[:40]
-    error = StateError.of(
-        f"{kind}_newer", f"{what} is of format {version}, this jobform {VERSION} reads up to format {known}",
+def _newer(what: str, content: dict[str, Json], version: int) -> JobformError:
+    writer = ascii(content.get("jobform_version"))[:40]
+    return StateError.of(
+        "state_newer", f"{what} is of format {version}, this jobform {VERSION} reads up to format {STATE_FORMAT}",
         detail=f"It was written by jobform {writer}. It was left as it is.", hint="Use that version of jobform, or a newer one.",
     )
-    assert isinstance(error, StateError)
-    return error
 
 
-def _decode(document: dict[str, Json], kinds: Mapping[str, Kind[Any]]) -> dict[str, Any]:
+def _decode(content: dict[str, Json], kinds: Mapping[str, Kind[Any]]) -> dict[str, Any]:
     """Each key's value, read. Raises Malformed for a key too many or too few."""
-    if document.keys() != kinds.keys():
-        odd = min(document.keys() ^ kinds.keys())
-        raise Malformed(f"{'unknown' if odd in document else 'missing'} key {ascii(odd)[:60]}")
+    if content.keys() != kinds.keys():
+        odd = min(content.keys() ^ kinds.keys())
+        raise Malformed(f"{'unknown' if odd in content else 'missing'} key {ascii(odd)[:60]}")
     found: dict[str, Any] = {}
     for key, kind in kinds.items():
         try:
-            found[key] = kind.decode(document[key])
+            found[key] = kind.decode(content[key])
         except Malformed as problem:
             raise problem.within(key) from None
     return found

@@ -1,9 +1,9 @@
 """Tables that turn frozen values into JSON and back: one row per field, built once, checked against the dataclass.
 
-A `Kind` reads and writes one sort of value; a `Shape` is the kind of a whole dataclass. Reading is strict: an unknown key, a missing
-key or a value of another type raises `Malformed` with the path to it. Writing leaves out fields that are empty, unless `full` is asked
-for. Only a field whose default is empty (None, "", 0, False, no items) may be left out, so that a later change of a default never
-changes the meaning of what was written.
+A `Kind` reads and writes one sort of value; a `Shape` is the kind of a whole dataclass. Reading is strict: an unknown key, a
+missing key or a value of another type raises `Malformed` with the path to it. Writing leaves out fields that are empty, unless
+`full` is asked for. Only a field whose default is empty (None, "", 0, False, no items) may be left out, so that a later
+change of a default never changes the meaning of what was written.
 """
 
 import dataclasses
@@ -42,13 +42,19 @@ class Malformed(ValueError):
 
 
 class Kind(Generic[T]):
-    """How one sort of value is read and written. encode None: the value is JSON already."""
+    """How one sort of value is read and written. encode None: the value is JSON already.
 
-    __slots__ = ("decode", "encode")
+    plain: the type whose every value is read as itself, so that a whole table need not call `decode` for each string.
+    """
 
-    def __init__(self, decode: Callable[[object], T], encode: Callable[[T, bool], Json] | None = None) -> None:
+    __slots__ = ("decode", "encode", "plain")
+
+    def __init__(
+        self, decode: Callable[[object], T], encode: Callable[[T, bool], Json] | None = None, plain: type | None = None,
+    ) -> None:
         self.decode = decode
         self.encode = encode
+        self.plain = plain
 
     def write(self, value: T, full: bool = False) -> Json:
         """The value as JSON."""
@@ -98,14 +104,19 @@ def _object(value: object) -> dict[str, Json]:
     return value
 
 
-text = Kind(_text)
+def _copy(value: Mapping[str, Json], full: bool) -> Json:
+    del full
+    return dict(value)
+
+
+text = Kind(_text, plain=str)
 integer = Kind(_integer)
 natural = Kind(_natural)
 number = Kind(_number)
-boolean = Kind(_boolean)
-free: Kind[Json] = Kind(_free)
-document: Kind[dict[str, Json]] = Kind(_object, lambda value, full: dict(value))
-values: Kind[Mapping[str, Json]] = Kind(_object, lambda value, full: dict(value))
+boolean = Kind(_boolean, plain=bool)
+free: Kind[Json] = Kind(_free, plain=str)
+document: Kind[dict[str, Json]] = Kind(_object, _copy)
+values: Kind[Mapping[str, Json]] = Kind(_object, _copy)
 
 
 def member(enum: type[E]) -> Kind[E]:
@@ -117,7 +128,11 @@ def member(enum: type[E]) -> Kind[E]:
             return members[value]
         raise Malformed(f"expected one of {', '.join(enum)}, not {_named(value)}")
 
-    return Kind(decode, lambda value, full: value.value)
+    def encode(value: E, full: bool) -> Json:
+        del full
+        return value.value
+
+    return Kind(decode, encode)
 
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
@@ -126,6 +141,7 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
     return Kind(
         lambda value: None if value is None else inner(value),
         lambda value, full: None if value is None else write(value, full),
+        kind.plain,
     )
 
 
@@ -176,7 +192,7 @@ class Shape(Kind[T]):
         if fields.keys() != kinds.keys():
             raise TypeError(f"the table of {cls.__name__} and its fields differ: {sorted(fields.keys() ^ kinds.keys())}")
         self._cls = cls
-        self._fields = {name.rstrip("_"): (name, kind.decode) for name, kind in kinds.items()}
+        self._fields = {name.rstrip("_"): (name, kind.plain, kind.decode) for name, kind in kinds.items()}
         self._always: list[tuple[str, str, Any]] = []
         self._sparse: list[tuple[str, str, Any, object]] = []
         for name, kind in kinds.items():
@@ -196,8 +212,8 @@ class Shape(Kind[T]):
         key: str = ""
         try:
             for key, item in value.items():
-                name, decode = fields[key]
-                arguments[name] = decode(item)
+                name, plain, decode = fields[key]
+                arguments[name] = item if type(item) is plain else decode(item)
         except Malformed as problem:
             raise problem.within(key) from None
         except KeyError:

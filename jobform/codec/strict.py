@@ -1,6 +1,9 @@
 """JSON text, read without trust: bounded size and depth, no duplicate keys, no NaN, UTF-8 only."""
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from jobform.codec.shape import Malformed
@@ -9,8 +12,8 @@ from jobform.model.values import Json
 _writer = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
-def read_json(data: bytes, limit: int) -> Json:
-    """The value that the text stands for. Raises Malformed."""
+def read_json(data: bytes, limit: int, *, unique: bool = True) -> Json:
+    """The value that the text stands for. unique False: the writer is known not to repeat keys. Raises Malformed."""
     if len(data) > limit:
         raise Malformed(f"{len(data):,} bytes, more than the limit of {limit:,}")
     try:
@@ -18,7 +21,7 @@ def read_json(data: bytes, limit: int) -> Json:
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}") from None
     try:
-        value: Json = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value: Json = json.loads(text, object_pairs_hook=_unique if unique else None, parse_constant=_refuse_constant)
     except Malformed:
         raise
     except json.JSONDecodeError as error:
@@ -31,11 +34,23 @@ def read_json(data: bytes, limit: int) -> Json:
 
 
 def write_json(value: Json) -> str:
-    """Compact JSON in ASCII: any string, a lone surrogate too, survives. Raises Malformed for NaN, infinities and what is too deep."""
+    """Compact JSON in ASCII: any string survives, a lone surrogate too. Raises Malformed for NaN, infinities, too much depth."""
     try:
         return _writer.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise Malformed(f"cannot be written as JSON: {error}") from None
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Reading makes only objects that stay and have no cycles: walking them again and again would cost half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

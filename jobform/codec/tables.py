@@ -50,13 +50,19 @@ from jobform.model.state import (
     Tombstone,
     Update,
 )
+from jobform.model.values import Json
 
 
-def _backoff(value: object) -> tuple[float, float]:
+def _read_backoff(value: object) -> tuple[float, float]:
     low_high = array(number).decode(value)
     if len(low_high) != 2:
         raise Malformed(f"expected 2 numbers, not {len(low_high)}")
     return low_high[0], low_high[1]
+
+
+def _write_backoff(value: tuple[float, float], full: bool) -> Json:
+    del full
+    return list(value)
 
 
 POLICY = Shape(
@@ -64,7 +70,7 @@ POLICY = Shape(
     needs=array(Shape(Need, job=text, when=member(When), addresses=array(text))),
     rerun=Shape(
         Rerun, on=array(text), max_attempts=natural,
-        backoff=Kind(_backoff, lambda value, full: list(value)),
+        backoff=Kind(_read_backoff, _write_backoff),
     ),
     on_change_while_running=member(OnChange), protect=boolean, ignore_drift=array(text), keep_objects=natural,
     optional_keys=array(text), allow_plain=array(text),
@@ -83,9 +89,9 @@ INTENT = Shape(
 ATTEMPT = Shape(
     Attempt, n=natural, token=text, name=text, mark=text, backend=text, scope=text, generation=integer, fingerprint=text,
     rules=text, spec=text, body_hash=text, run=text, begun_at=text, submitted_at=text, ref=free,
-    updates=array(Shape(Update, at=text, run=text, spec=text)), used=values, inputs=mapping(text), phase=member(Phase), detail=text,
-    class_=optional(text), native_reason=text, exit=optional(integer), outputs=optional(values), started_at=optional(text),
-    ended_at=optional(text), asked_stop=boolean, removed=boolean,
+    updates=array(Shape(Update, at=text, run=text, spec=text)), used=values, inputs=mapping(text), phase=member(Phase),
+    detail=text, class_=optional(text), native_reason=text, exit=optional(integer), outputs=optional(values),
+    started_at=optional(text), ended_at=optional(text), asked_stop=boolean, removed=boolean,
 )
 RECORD = Shape(
     Record, backend=text, scope=text, desired=optional(DESIRED), accepted=optional(ACCEPTED), intent=optional(INTENT),

@@ -3,9 +3,9 @@
     {"crc":"1c291ca3","journal":{"format_version":1,"lineage":"3f0c...","serial":7}}
     {"crc":"9ae0daaf","event":{"type":"begin","address":"train", ...}}
 
-`crc` is the CRC-32 of the exact bytes of the object after `"journal":` or `"event":`, as eight hex digits. `serial` is that of the
-snapshot which the events continue. A line counts once its line break is written: a tail without one is torn, was never acted upon,
-and is ignored by readers and cut by the next writer. Anything else that does not fit is an error.
+`crc` is the CRC-32 of the exact bytes of the object after `"journal":` or `"event":`, as eight hex digits. `serial` is that of
+the snapshot which the events continue. A line counts once its line break is written: a tail without one is torn, was never acted
+upon, and is ignored by readers and cut by the next writer. Anything else that does not fit is an error.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from jobform.codec import event_from_json, event_to_json
 from jobform.codec.shape import Malformed, Shape, natural, text
-from jobform.codec.strict import read_json, write_json
+from jobform.codec.strict import collector_paused, read_json, write_json
 from jobform.model.errors import JobformError, StateError
 from jobform.model.event import Event
 from jobform.model.version import VERSION
@@ -36,7 +36,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What was read. header: None while not even the first line is whole. size: bytes up to the torn tail. lines: how many are whole."""
+    """What was read. header: None while not even the first line is whole. size: bytes of whole lines; lines: how many."""
 
     header: Header | None
     events: tuple[Event, ...]
@@ -86,16 +86,17 @@ def read_journal(data: bytes, where: str) -> Journal:
 
 
 def read_events(data: bytes, where: str, first_line: int) -> tuple[tuple[Event, ...], int]:
-    """The events of whole lines and the bytes that they take; a torn tail is left. first_line: the number of the first, for messages."""
+    """The events of whole lines and the bytes that they take; a torn tail is left. first_line: its number, for messages."""
     size = data.rfind(b"\n") + 1
     events: list[Event] = []
-    for line in data[:size].split(b"\n")[:-1]:
-        try:
-            events.append(event_from_json(read_json(_body(line, b'"event":'), MAX_LINE)))
-        except Malformed as problem:
-            raise _bad_line(where, first_line + len(events), str(problem)) from None
-        except StateError as error:
-            raise _bad_line(where, first_line + len(events), error.diagnostics[0].detail) from None
+    with collector_paused():
+        for line in data[:size].split(b"\n")[:-1]:
+            try:
+                events.append(event_from_json(read_json(_body(line, b'"event":'), MAX_LINE)))
+            except Malformed as problem:
+                raise _bad_line(where, first_line + len(events), str(problem)) from None
+            except StateError as error:
+                raise _bad_line(where, first_line + len(events), error.diagnostics[0].detail) from None
     return tuple(events), size
 
 

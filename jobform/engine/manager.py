@@ -1,8 +1,8 @@
 """One state, kept in one store: lineage, serial, journal and checks. Stores below are dumb, the engine above never sees them.
 
-A snapshot has a serial; the journal names the serial that it continues. Recording an event is one append. A snapshot with the next
-serial is written when the journal outgrows it and when a command ends; the journal of an earlier serial is then a leftover that every
-reader ignores. Reading takes no lock and writes nothing.
+A snapshot has a serial; the journal names the serial that it continues. Recording an event is one append. A snapshot with the
+next serial is written when the journal outgrows it and when a command ends; the journal of an earlier serial is then a leftover
+that every reader ignores. Reading takes no lock and writes nothing.
 """
 
 import uuid
@@ -17,12 +17,13 @@ from jobform.codec import state_from_bytes, state_to_bytes
 from jobform.engine.journal import event_lines, header_line, read_events, read_journal
 from jobform.engine.record import Recorder, prune
 from jobform.engine.rescue import rescue
-from jobform.engine.seen import Seen, Sighting
+from jobform.engine.seen import Seen
+from jobform.engine.trust import Trust, other_lineage
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import JobformError, LockHeldError, StateError
 from jobform.model.event import Event
 from jobform.model.state import State
-from jobform.protocols import Clock, Effect, LockInfo, Store, Stored, timestamp
+from jobform.protocols import Clock, Effect, LockInfo, Store, Stored
 
 _T = TypeVar("_T")
 
@@ -51,8 +52,8 @@ class _Held:
 class Manager:
     """Opens, refreshes, records and saves one state.
 
-    seen_path: `.jobform/seen.json`. recovery: further directories that may take a state that cannot be saved. warnings: what a user
-    should hear of; filled on the way. After a failed save it refuses to record anything more.
+    seen_path: `.jobform/seen.json`. recovery: further directories that may take a state that cannot be saved. warnings: what
+    a user should hear of; filled on the way. After a failed save it refuses to record anything more.
     """
 
     def __init__(
@@ -60,13 +61,10 @@ class Manager:
         recovery: Sequence[Path] = (Path(),), new_lineage: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._store = store
-        self._clock = clock
         self._effect = effect
-        self._seen = Seen(seen_path)
+        self._trust = Trust(store.location, Seen(seen_path), clock)
         self._recovery = recovery
         self._new_lineage = new_lineage
-        self._pin: str | None = None
-        self._accept_older = False
         self._held: _Held | None = None
         self._info: LockInfo | None = None
         self._locked = False
@@ -74,6 +72,7 @@ class Manager:
         self._recorded = False
         self._broken = False
         self.warnings: list[Diagnostic] = []
+        self.loads = 0
 
     # --- reading ---
 
@@ -84,7 +83,7 @@ class Manager:
         serial (unless accept_older) raises StateError. Where none was ever seen and none is pinned, an empty one begins with the
         first record.
         """
-        self._pin, self._accept_older = pin, accept_older
+        self._trust.pin, self._trust.accept_older = pin, accept_older
         self._load()
         return self.state
 
@@ -138,14 +137,14 @@ class Manager:
         stored = self._store.read()
         if stored.data is not None:
             raise StateError.of("state_exists", f"There is a state already: {self._store.location}")
-        self._refuse_vanished(stored)
+        self._trust.refuse_vanished(self._before, bool(stored.journal))
         state = State(lineage or self._new_lineage())
         self._held = _Held(state, Recorder(state), stamp=stored.stamp)
         self._write()
         return state
 
     def record(self, events: Sequence[Event]) -> None:
-        """Fold events and make them durable by one append. Under the lock. When it returns, they will be read by whoever comes next.
+        """Fold events and make them durable by one append. Under the lock. When it returns, whoever reads next reads them.
 
         Raises StateError: `journal_inconsistent` when one does not fit (nothing is written), else the message names the file that
         holds the rescued state, and nothing more can be recorded.
@@ -196,20 +195,18 @@ class Manager:
     def push(self, data: bytes, *, force: bool = False) -> State:
         """Replace the state by a document, such as a rescued one. Under the lock. Needs no `open`.
 
-        Refused with StateError: a document that is malformed or of another lineage than the pinned one, always; of another lineage
-        than the present one, of a lower serial, or of the same serial with other content, unless forced. A forced one gets a serial
-        that is higher than any before. The present one stays as backup.
+        Refused with StateError: a document that is malformed or of another lineage than the pinned one, always; of another
+        lineage than the present one, of a lower serial, or of the same serial with other content, unless forced. A forced one
+        gets a serial that is higher than any before. The present one stays as backup.
         """
         self._must_be_writable()
         pushed = state_from_bytes(data, "the pushed document", sealed=False)
-        if self._pin is not None and pushed.lineage != self._pin:
-            raise self._other_lineage("the pushed document", pushed.lineage, self._pin)
+        self._trust.refuse_unpinned("the pushed document", pushed)
         stored = self._store.read()
         present = self._present(stored, force)
         if present is not None and pushed == present:
             return pushed
-        floor = self._refuse_push(pushed, present, force)
-        pushed.serial = max(pushed.serial, floor)
+        pushed.serial = max(pushed.serial, self._trust.floor(pushed, present, force))
         self._held = _Held(pushed, Recorder(pushed), version=stored.version, stamp=stored.stamp)
         self._write(pushed.serial)
         return pushed
@@ -217,6 +214,7 @@ class Manager:
     # --- inside ---
 
     def _load(self) -> None:
+        self.loads += 1
         for _ in range(READS):
             stored = self._store.read()
             if stored.data is None:
@@ -226,7 +224,8 @@ class Manager:
                 return
         raise StateError.of(
             "journal_ahead", f"The journal of {self._store.location} continues a later state than the one that is there",
-            detail=f"Read {READS} times.", hint="The state was replaced by an older one: restore the one that belongs to the journal.",
+            detail=f"Read {READS} times.",
+            hint="The state was replaced by an older one: restore the one that belongs to the journal.",
         )
 
     def _read_on(self, stored: Stored) -> bool:
@@ -254,101 +253,48 @@ class Manager:
         journal = read_journal(stored.journal, self._journal_name)
         header = journal.header
         if header and header.lineage != state.lineage:
-            raise self._other_lineage(self._journal_name, header.lineage, state.lineage)
+            raise other_lineage(self._journal_name, header.lineage, state.lineage)
         if header and header.serial > state.serial:
             return False
-        self._refuse_strange(state)
+        self._trust.refuse_strange(state, self._before)
         held = _Held(state, Recorder(state), stored.version, stored.stamp, len(data))
         if header and header.serial < state.serial:
             held.leftover = True
         else:
             for event in journal.events:
                 held.recorder.fold(event)
-            held.size, held.lines, held.crc = journal.size, journal.lines, zlib.crc32(memoryview(stored.journal)[: journal.size])
+            held.size, held.lines = journal.size, journal.lines
+            held.crc = zlib.crc32(memoryview(stored.journal)[: journal.size])
             self._warn_torn(len(stored.journal) - journal.size, journal.lines + 1)
         self._held = held
         return True
 
     def _begin_empty(self, stored: Stored) -> None:
-        self._refuse_vanished(stored)
-        if self._pin is not None:
-            raise StateError.of(
-                "state_missing", f"There is no state at {self._store.location}, and the project pins lineage {self._pin}",
-                hint="Restore it, or run `jobform init` where it was never created.",
-            )
+        self._trust.refuse_vanished(self._before, bool(stored.journal))
+        self._trust.refuse_missing()
         if self._held is None:
             state = State(self._new_lineage())
             self._held = _Held(state, Recorder(state))
         self._held.stamp = stored.stamp
-
-    def _refuse_vanished(self, stored: Stored) -> None:
-        sighting = self._seen.of(self._store.location)
-        if sighting is None and self._held is not None and self._held.version:
-            sighting = Sighting(self._held.state.lineage, self._held.state.serial, timestamp(self._clock.now()))
-        if sighting is not None and not self._accept_older:
-            raise StateError.of(
-                "state_vanished", f"The state is gone: {self._store.location} was here at serial {sighting.serial} ({sighting.at})",
-                detail=f"Its lineage is {sighting.lineage}. Without it every job would look new.",
-                hint="Restore it, for example from its .backup, or push a copy with `jobform state push`.",
-            )
-        if stored.journal:
-            raise StateError.of(
-                "state_vanished", f"The state is gone: {self._journal_name} is there and {self._store.location} is not",
-                hint="Restore it, for example from its .backup.",
-            )
-
-    def _refuse_strange(self, state: State) -> None:
-        """The lineage must be the pinned one and, like the serial, the one that was seen."""
-        where = self._store.location
-        if self._pin is not None and state.lineage != self._pin:
-            raise self._other_lineage(where, state.lineage, self._pin)
-        seen = self._seen.of(where)
-        if self._held is not None and self._held.version:
-            now = timestamp(self._clock.now())
-            seen = max(filter(None, (seen, Sighting(self._held.state.lineage, self._held.state.serial, now))), key=_serial)
-        if seen is None or self._accept_older:
-            return
-        if seen.lineage != state.lineage:
-            raise self._other_lineage(where, state.lineage, seen.lineage)
-        if seen.serial > state.serial:
-            raise StateError.of(
-                "state_went_back", f"{where} has serial {state.serial} and was here at serial {seen.serial} ({seen.at})",
-                detail="It was replaced by an older one: what happened since is not in it.",
-                hint="Restore the newer one, or go on with --accept-older-state.",
-            )
 
     def _present(self, stored: Stored, force: bool) -> State | None:
         """The state that a push would replace; None when there is none, or none that can be read and the push is forced."""
         self._held = None
         if stored.data is None:
             return None
-        accept, self._accept_older = self._accept_older, True
         try:
-            self._load()
+            with self._trust.suspended():
+                self._load()
             return self.state
         except StateError:
             if not force:
                 raise
             return None
-        finally:
-            self._accept_older = accept
 
-    def _refuse_push(self, pushed: State, present: State | None, force: bool) -> int:
-        """The lowest serial that the pushed state may have. Raises StateError."""
-        seen = self._seen.of(self._store.location)
-        lineage = present.lineage if present else seen.lineage if seen else pushed.lineage
-        serial = max(present.serial if present else 0, seen.serial if seen else 0)
-        if force:
-            return serial + 1
-        if pushed.lineage != lineage:
-            raise self._other_lineage("the pushed document", pushed.lineage, lineage)
-        if pushed.serial < serial or (present and pushed.serial == present.serial):
-            what = "the same serial and other content" if pushed.serial == serial else f"serial {pushed.serial}"
-            raise StateError.of(
-                "push_refused", f"The pushed document has {what}, the present state is at serial {serial}",
-                hint="Pull again and repeat the edit with a higher serial, or force it.",
-            )
-        return serial
+    @property
+    def _before(self) -> State | None:
+        """The stored state that this manager saw last."""
+        return self._held.state if self._held and self._held.version else None
 
     def _must_be_writable(self) -> None:
         if not self._locked:
@@ -400,17 +346,13 @@ class Manager:
         )
 
     def _note_seen(self) -> None:
-        held = self._held
-        if held is None or held.version == "":
+        if self._held is None or self._held.version == "":
             return
-        try:
-            self._seen.note(
-                self._store.location, Sighting(held.state.lineage, held.state.serial, timestamp(self._clock.now())),
-            )
-        except OSError as error:
+        trouble = self._trust.note(self._held.state)
+        if trouble:
             self._warn(
                 "seen_not_written", "It could not be noted which state belongs here",
-                f"{error.strerror or error}. A state that vanishes or goes back is not noticed in this checkout.",
+                f"{trouble}. A state that vanishes or goes back is not noticed in this checkout.",
             )
 
     def _warn_torn(self, excess: int, line: int) -> None:
@@ -428,14 +370,3 @@ class Manager:
     @property
     def _journal_name(self) -> str:
         return f"{self._store.location.removesuffix('.json')}.journal"
-
-    def _other_lineage(self, what: str, found: str, expected: str) -> JobformError:
-        return StateError.of(
-            "state_lineage", f"{what} is of lineage {ascii(found)[1:-1][:60]}, expected {expected}",
-            detail="It belongs to another project or target, or was created anew.",
-            hint="Point `state:` at the right place, or restore the right state.",
-        )
-
-
-def _serial(sighting: Sighting) -> int:
-    return sighting.serial

@@ -1,8 +1,8 @@
 """The only place that changes a `State`: each event is folded in once, in the order in which events became durable.
 
 Rules that every fold keeps: attempt numbers of an address only rise, also across tombstones; an attempt that has ended is never
-changed except by what is done to its remains; a settled change stays settled. An event that does not fit raises StateError with code
-`journal_inconsistent`.
+changed except by what is done to its remains; a settled change stays settled. An event that does not fit raises StateError with
+code `journal_inconsistent`.
 """
 
 from collections.abc import Callable

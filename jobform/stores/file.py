@@ -1,9 +1,9 @@
 """State in a file, with a journal, a lock and a backup beside it.
 
-For `jobform.state.json`: `jobform.state.journal`, `jobform.state.json.backup`, `jobform.state.json.lock` and `jobform.state.logs/`. All are
-0600 (the directory 0700). A path that is a symbolic link is resolved once; the link stays. Locking is `flock`, which the kernel frees
-when its holder dies; where `flock` does nothing (some network file systems) the comparison of the version right before the rename
-and of the journal's length before an append is the second layer.
+For `jobform.state.json`: `jobform.state.journal`, `jobform.state.json.backup`, `jobform.state.json.lock` and
+`jobform.state.logs/`. All are 0600 (the directory 0700). A path that is a symbolic link is resolved once; the link stays.
+Locking is `flock`, which the kernel frees when its holder dies; where `flock` does nothing (some network file systems) the
+comparison of the version right before the rename and of the journal's length before an append is the second layer.
 """
 
 import errno
@@ -294,10 +294,10 @@ def _lock_info(fd: int) -> LockInfo:
 
 
 def _held(location: str, holder: LockInfo, timeout: float) -> JobformError:
-    waited = f" for {timeout:g} s" if timeout > 0 else ""
+    waited = f"waited {timeout:g} s" if timeout > 0 else "did not wait"
     run = f", {holder.run_url}" if holder.run_url else ""
     return LockHeldError.of(
         "lock_held", f"The state is locked by `{holder.command}` of {holder.who} on {holder.host} (process {holder.pid})",
-        detail=f"Since {holder.at or 'an unknown time'}{run}; waited{waited or ' not at all'}. State: {location}. Lock id: {holder.id or 'unreadable'}.",
+        detail=f"Since {holder.at or 'an unknown time'}{run}; {waited}. State: {location}. Lock id: {holder.id or 'unreadable'}.",
         hint="Wait for it to end, or use --lock-timeout. The lock is free as soon as that process ends.",
     )
