@@ -21,6 +21,7 @@ _INVISIBLE = frozenset(
 _COMBINING_IN_A_ROW = 3
 """Real orthographies stack no more marks than this on one letter."""
 
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9._-]|(?<=-)-")
 _BACKTICKS = re.compile(r"`+")
 _COLON_COMMAND = re.compile(r"^([ \t]*):(?=:)", re.MULTILINE)
 _HASH_COMMAND = re.compile(r"##(?=[A-Za-z]*\[)")
@@ -86,8 +87,8 @@ def fenced(text: str, language: str = "text") -> str:
 
 
 def comment(text: str) -> str:
-    """Text for the inside of an HTML comment, reversible and different for different texts."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._/") else f"%{ord(c):02x}" for c in text)
+    """One word for the inside of an HTML comment, different for different texts: a project's name comes out as it is."""
+    return _NOT_PLAIN.sub(lambda found: f"%{ord(found[0]):02x}", text)
 
 
 def ci_log(text: str) -> str:

@@ -35,7 +35,7 @@ def field_lines(field: FieldChange, paint: Paint, width: int) -> list[str]:
     if not _multiline(before) and not _multiline(after) and cells(short) + len(field.path) + 4 <= width:
         return [f"{head} {short}"]
     old, new = _lines(before) if field.has_before else [], _lines(after) if field.has_after else []
-    if old == new:  # they differ in something that lines do not show, such as a tab
+    if old == new:  # they differ in something that lines do not show, such as a tab or the last line break
         old, new = [inline(before)], [inline(after)]
     return [head, *(f"    {line}" for line in _difference(old, new, paint))]
 
@@ -52,7 +52,7 @@ def _multiline(value: Json) -> bool:
 def _lines(value: Json) -> list[str]:
     """A long value as lines: a text's own, a list's items, a mapping's entries."""
     if isinstance(value, str) and "\n" in value:
-        return terminal(value, multiline=True).split("\n")
+        return terminal(value, multiline=True).removesuffix("\n").split("\n")
     if isinstance(value, dict) and not is_deferred(value):
         return [f"{terminal(key)}: {inline(item)}" for key, item in value.items()]
     if isinstance(value, list) and value:

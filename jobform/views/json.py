@@ -1,8 +1,7 @@
 """The view for machines: one JSON document per command, JSON Lines for the events of an apply. ASCII only.
 
-Keys are the names of the model's fields (`class_` is written `class`). Every document has a `format_version` and none of its keys is
-ever left out; schemas of plan, status, diagnostics, history and events are published in `schemas/`. A sensitive field's values are
-null.
+Keys are the names of the model's fields (`class_` is written `class`). Every document has a `format_version` and always all of
+its keys; the schemas of plan, status, diagnostics, history and events are in `schemas/`. Sensitive fields have null values.
 """
 
 import json
@@ -36,7 +35,8 @@ class JsonView:
         return _document({
             "project": plan.project, "lineage": plan.lineage, "target": plan.target, "digest": plan.digest,
             "destroy": plan.destroy, "created_at": plan.created_at, "changes": [_change(change) for change in plan.changes],
-            "summary": dict(plan.summary), "notes": dict(plan.notes), "diagnostics": [_diagnostic(diagnostic) for diagnostic in plan.diagnostics],
+            "summary": dict(plan.summary), "notes": dict(plan.notes),
+            "diagnostics": [_diagnostic(diagnostic) for diagnostic in plan.diagnostics],
         })
 
     def diagnostics(self, diagnostics: Iterable[Diagnostic]) -> str:
@@ -150,8 +150,8 @@ def _diagnostic(diagnostic: Diagnostic) -> dict[str, Json]:
     related: list[Json] = [{"message": related.message, **_place(related.range)} for related in diagnostic.related]
     return {
         "severity": diagnostic.severity.value, "code": diagnostic.code, "summary": diagnostic.summary,
-        "detail": diagnostic.detail, "hint": diagnostic.hint, **_place(diagnostic.range), "address": diagnostic.address, "snippet": diagnostic.snippet,
-        "related": related, "count": diagnostic.count,
+        "detail": diagnostic.detail, "hint": diagnostic.hint, **_place(diagnostic.range),
+        "address": diagnostic.address, "snippet": diagnostic.snippet, "related": related, "count": diagnostic.count,
     }
 
 

@@ -7,6 +7,8 @@ between changes and says what was left out. Destructive changes are listed in fr
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from html import escape
+from shlex import quote
 
 from jobform.model.change import Plan
 from jobform.model.diagnostic import Diagnostic
@@ -18,7 +20,7 @@ from jobform.views.escape import code, comment, fenced, html_code
 from jobform.views.findings import findings, tally
 from jobform.views.grouping import Group, Sections, sections
 from jobform.views.human import HumanView
-from jobform.views.plans import body
+from jobform.views.plans import body, headline
 from jobform.views.screen import painter
 from jobform.views.words import SYMBOLS, because, count, summary, will
 
@@ -89,7 +91,7 @@ class MarkdownView:
 def _plan(plan: Plan) -> str:
     parts = sections(plan)
     head = _head(plan)
-    warnings = _capped(plan.diagnostics, _SHORT) if plan.diagnostics else ""
+    warnings = _notes(plan) + (_capped(plan.diagnostics, _SHORT) if plan.diagnostics else "")
     tail = _tail(plan)
     room = LIMIT - _RESERVE - _size(head, warnings, tail)
     listed = _destructive(parts.destructive, room)
@@ -101,13 +103,19 @@ def _head(plan: Plan) -> str:
     place = comment(plan.project) + (f"/{comment(plan.target)}" if plan.target else "")
     title = f"### jobform {'destroy' if plan.destroy else 'plan'}: {code(plan.project)}"
     title += f", target {code(plan.target)}" if plan.target else ""
-    columns = [(words, plan.summary[key]) for key, words in _COLUMNS if key not in _RARE or plan.summary[key]]
+    counts = plan.summary
+    columns = [(words, counts[key]) for key, words in _COLUMNS if key not in _RARE or counts[key]]
     rows = [
         "| " + " | ".join(words for words, _ in columns) + " |", "|" + " --: |" * len(columns),
         "| " + " | ".join(f"**{number:,}**" if number else "0" for _, number in columns) + " |",
     ]
     nothing = "" if any(change.acting for change in plan.changes) else "\nNo changes: nothing needs approval.\n"
     return f"<!-- jobform:plan {place} -->\n{title}\n\n" + "\n".join(rows) + "\n" + nothing
+
+
+def _notes(plan: Plan) -> str:
+    lines = [f"- {code(key)}: {code(text)}" for key, text in plan.notes.items()]
+    return f"**Notes**\n\n{_fitting(lines, _SHORT, 'notes')}\n" if lines else ""
 
 
 def _destructive(groups: Sequence[Group], room: int) -> str:
@@ -126,7 +134,7 @@ def _destructive(groups: Sequence[Group], room: int) -> str:
             return text
     jobs = Counter((change.address.partition("[")[0], will(change)) for group in groups for change in group.changes)
     lines = [f"- {code(name)}: {number:,} {verb}" for (name, verb), number in jobs.items()]
-    text = _fitting(lines, room - _size(title) - 200)
+    text = _fitting(lines, room - _size(title) - 200, "jobs")
     return f"{title}{text}\n**There are too many to name them here. Read the whole plan before you approve it.**\n"
 
 
@@ -153,9 +161,7 @@ def _details(parts: Sections, room: int) -> tuple[list[str], Counter[str]]:
 def _folded(group: Group) -> str:
     change = group.first
     lines = body(group, painter(False), _WIDTH)
-    title = f"{SYMBOLS[change.action].replace('<', '&lt;').replace('>', '&gt;')} {html_code(group.label)} {will(change)}"
-    if change.backend:
-        title += f" on {html_code(change.backend)}"
+    title = f"{escape(SYMBOLS[change.action])} {headline(group, html_code)}"
     return f"<details><summary>{title}</summary>\n\n{fenced(chr(10).join(lines), 'diff')}\n</details>\n"
 
 
@@ -171,7 +177,7 @@ def _tail(plan: Plan) -> str:
         return f"{summary(plan.summary)}\n"
     lines = [f"Digest: {code(plan.digest)}"]
     if any(change.acting for change in plan.changes):
-        target = f" --target {plan.target}" if plan.target else ""
+        target = f" --target {quote(plan.target)}" if plan.target else ""
         destroy = "destroy" if plan.destroy else "apply"
         lines.append(f"Apply exactly this with {code(f'jobform {destroy}{target} --approved {plan.digest}')}.")
     return "\n\n".join([*lines, summary(plan.summary)]) + "\n"
@@ -189,12 +195,12 @@ def _capped(diagnostics: Sequence[Diagnostic], room: int) -> str:
     return "\n".join([*kept, *([f"_{tally(rest)} more._\n"] if rest else [])])
 
 
-def _fitting(lines: Sequence[str], room: int) -> str:
+def _fitting(lines: Sequence[str], room: int, noun: str) -> str:
     kept: list[str] = []
     for line in lines:
         room -= len(line.encode("utf-8", "replace")) + 1
         if room < 0:
-            kept.append(f"- and {len(lines) - len(kept):,} more jobs")
+            kept.append(f"- and {len(lines) - len(kept):,} more {noun}")
             break
         kept.append(line)
     return "\n".join(kept) + "\n"

@@ -35,17 +35,18 @@ def group_text(group: Group, paint: Paint, width: int) -> str:
     change = group.first
     symbol = paint(f"{SYMBOLS[change.action]:>3}", STYLE_OF[change.action])
     lines = [f"{symbol} {paint(headline(group), 'bold')}", *(_INDENT + line for line in body(group, paint, width - len(_INDENT)))]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def headline(group: Group) -> str:
-    """`train (24 instances) will run again on gpu as attempt 2`. Escaped."""
+def headline(group: Group, quote: Callable[[str], str] = terminal) -> str:
+    """`train (24 instances) will run again on gpu as attempt 2`. quote: escapes each name for where it will stand."""
     change = group.first
-    text = f"{terminal(group.label)} {will(change)}"
     if change.action is Action.MOVE and change.source:
-        text = f"{terminal(change.source)} will be moved to {terminal(group.label)}"
-    if change.backend and change.action is not Action.MOVE:
-        text += f" on {terminal(change.backend)}"
+        source = change.source if len(group.changes) == 1 else change.source.partition("[")[0]
+        return f"{quote(source)} {will(change)} to {quote(group.label)}"
+    text = f"{quote(group.label)} {will(change)}"
+    if change.backend:
+        text += f" {'to' if change.action is Action.MOVE else 'on'} {quote(change.backend)}"
     attempts = {member.attempt for member in group.changes}
     if change.action in (Action.RERUN, Action.REPLACE) and len(attempts) == 1 and change.attempt:
         text += f" as attempt {change.attempt}"
@@ -71,7 +72,7 @@ def body(group: Group, paint: Paint, width: int) -> list[str]:
 
 
 def _opening(plan: Plan, parts: Sections, paint: Paint) -> str:
-    name = terminal(plan.project) + (f", target {terminal(plan.target)}" if plan.target else "")
+    name = terminal(plan.project) + (f" (target {terminal(plan.target)})" if plan.target else "")
     approval = any(change.acting for change in plan.changes)
     if not approval and not parts.blocked:
         rest = [word for groups, word in ((parts.accepted, "accepted earlier"), (parts.held, "held")) if groups]

@@ -37,14 +37,14 @@ _WILL: Mapping[Action, str] = {
 }
 
 _BECAUSE: Mapping[Reason, str] = {
-    Reason.NEW: "it is new",
+    Reason.NEW: "it has never run",
     Reason.SPEC_CHANGED: "its spec changed",
     Reason.POLICY_CHANGED: "only its policy changed",
     Reason.NEXT_ATTEMPT: "what changed only matters to the next attempt",
     Reason.BACKEND_CHANGED: "it is to run on another backend",
     Reason.DRIFTED: "the backend reports other values than were applied",
     Reason.GENERATION: "its generation was raised",
-    Reason.REQUESTED: "another attempt was asked for",
+    Reason.REQUESTED: "it was asked for on the command line",
     Reason.RETRY: "its last attempt failed and its rerun policy allows another",
     Reason.LOST: "it disappeared while it was running, and nothing shows how it ended",
     Reason.FAILED: "its last attempt failed, and nothing allows another",
@@ -103,8 +103,9 @@ def meaning(change: Change, field: FieldChange) -> str:
 
 def _consequence(change: Change, field: FieldChange) -> str:
     if change.action is Action.UPDATE:
-        later = change.reason is Reason.NEXT_ATTEMPT or field.mutable == "never"
-        return ": recorded for the next attempt, no call" if later else ": changed in place"
+        now = field.mutable == "always" or (change.phase == "pending" and field.mutable in ("queued", "suspended"))
+        in_place = now and change.reason is not Reason.NEXT_ATTEMPT
+        return ": changed in place" if in_place else ": recorded for the next attempt, no call"
     if change.action is Action.BLOCK:
         return ": needs a new attempt" if field.class_ == "result" else ""
     if field.class_ != "result":
@@ -117,7 +118,7 @@ def _consequence(change: Change, field: FieldChange) -> str:
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m 20s`, `6h 12m`, `2d 4h`; never negative."""
     seconds = max(0.0, seconds)
-    if 0 < seconds < 0.95:
+    if 0.05 <= seconds < 0.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:
