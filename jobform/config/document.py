@@ -80,6 +80,8 @@ class Document:
         start, end = found >> 24 & _MASK, found & _MASK
         if at_key and key_end:
             return self.range_of(key_start, key_end)
+        if at_key:  # the root and items of lists have no key: their first character stands for it
+            return self.range_of(start, min(end, start + 1))
         if start == end and key_end:  # an empty value has no text of its own
             return self.range_of(key_start, key_end)
         if offset is not None:

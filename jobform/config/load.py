@@ -15,7 +15,7 @@ from jobform.config import scalars
 from jobform.config.document import Document, Place, span
 from jobform.config.findings import Findings
 from jobform.config.source import decode, has_invisible
-from jobform.config.syntax import explain
+from jobform.config.yaml_errors import explain
 from jobform.model.diagnostic import Range, Related
 from jobform.model.values import Json
 
