@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobform.backends.local.compose import compose, gpus_wanted
@@ -227,9 +227,10 @@ class LocalBackend:
     def _make_stop(self, proof: Proof, start: dict[str, Value]) -> None:
         """Wake the launcher; a job without one is ended by a process that outlives this command."""
         if is_held(proof.lock):
-            launcher = read_record(proof.launcher)
-            if launcher is not None and launcher.get("boot") == self._facts.boot_id():
-                signal_process(self._facts, int(str(launcher["pid"])), str(launcher["started"]), WAKE)
+            with suppress(ValueError):  # not written yet, or half: it looks for the cancel itself before it starts the job
+                launcher = read_record(proof.lock) or {}
+                if launcher.get("boot") == self._facts.boot_id():
+                    signal_process(self._facts, int(str(launcher.get("pid"))), str(launcher.get("started")), WAKE)
         elif start:
             stop = Stop(int(str(start["pid"])), str(start["started"]), str(start["boot"]), self._settings.kill_grace)
             try:

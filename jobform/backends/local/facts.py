@@ -2,17 +2,17 @@
 
 Sources. Linux: `/proc/sys/kernel/random/boot_id` (random(4)); `/proc/<pid>/stat`, field 3 state and field 22 start time in clock
 ticks since boot (proc_pid_stat(5)); `/etc/machine-id` (machine-id(5)), else `/var/lib/dbus/machine-id`.
-macOS: `sysctl -n kern.boottime` (sysctl(3)), `ps -o stat=,lstart= -p PID` (ps(1), whole seconds), and the `IOPlatformUUID` of
-`ioreg -rd1 -c IOPlatformExpertDevice` (ioreg(8)).
 The launcher uses this module too, so it needs the standard library only.
 """
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
+
+if sys.platform == "darwin":  # launchers are forks of a small process: on Linux, what macOS needs is not even loaded
+    from jobform.backends.local import darwin
 
 END_OF_FILES = 1 << 20 if sys.platform == "linux" else min(os.sysconf("SC_OPEN_MAX"), 1 << 16)
 """An upper bound of descriptor numbers; Linux closes a whole range in one call, elsewhere each number costs one."""
@@ -43,31 +43,17 @@ class LinuxFacts:
         return None if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
 
 
-class DarwinFacts:
-    """Asked of sysctl and ps; the boot is asked once."""
-
-    def __init__(self) -> None:
-        self._boot = ""
-
-    def boot_id(self) -> str:
-        self._boot = self._boot or _output("/usr/sbin/sysctl", "-n", "kern.boottime")
-        return self._boot
-
-    def start_time(self, pid: int) -> str | None:
-        state, _, started = _output("/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)).strip().partition(" ")
-        return None if not state or state.startswith("Z") else " ".join(started.split())
-
-
 def system_facts() -> Facts:
     """The facts of the system that this runs on."""
-    return DarwinFacts() if sys.platform == "darwin" else LinuxFacts()
+    if sys.platform == "darwin":
+        return darwin.DarwinFacts()
+    return LinuxFacts()
 
 
 def machine_id() -> str:
     """What the system calls this machine, "" when it has no name for it (containers often do not)."""
     if sys.platform == "darwin":
-        lines = _output("/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice").splitlines()
-        return next((line.split('"')[-2] for line in lines if "IOPlatformUUID" in line), "")
+        return darwin.machine_id()
     for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
         try:
             return path.read_text("ascii").strip()
@@ -76,21 +62,16 @@ def machine_id() -> str:
     return ""
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(  # noqa: S603 - absolute paths of system tools and a number; nothing comes from outside
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env={"LC_ALL": "C", "TZ": "UTC"}
-    )
-    return done.stdout.decode("utf-8", "replace")
-
-
 def signal_process(facts: Facts, pid: int, started: str, number: int) -> bool:
     """Signal exactly that process; False when it is not there any more, whoever has its number now."""
-    try:
-        handle = os.pidfd_open(pid) if sys.platform == "linux" else -1
-    except ProcessLookupError:
-        return False
-    except OSError:  # a kernel or a sandbox without pidfd: the check below is all there is
-        handle = -1
+    handle = -1
+    if sys.platform == "linux":
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        except OSError:  # a kernel or a sandbox without pidfd: the check below is all there is
+            handle = -1
     try:
         if facts.start_time(pid) != started:
             return False

@@ -5,6 +5,7 @@ durable that it knows goes to the proof directory (`proof.py`); the lock is free
 It needs the standard library only, and nothing that is slow to import.
 """
 
+import json
 import os
 import select
 import signal
@@ -32,9 +33,9 @@ class Cancelled(Exception):
     """The wait for a slot is over: the run was cancelled before it started."""
 
 
-def launch(order: Order) -> None:
-    """Run one job to its end. The caller holds the run's lock, is a session leader, and exits after this."""
-    launcher = Launcher(order, system_facts())
+def launch(order: Order, lock: int) -> None:
+    """Run one job to its end. lock: the run's locked file. The caller is a session leader and exits after this."""
+    launcher = Launcher(order, lock, system_facts())
     try:
         launcher.run()
     except Cancelled:
@@ -48,8 +49,9 @@ def launch(order: Order) -> None:
 class Launcher:
     """One run."""
 
-    def __init__(self, order: Order, facts: Facts) -> None:
+    def __init__(self, order: Order, lock: int, facts: Facts) -> None:
         self.order = order
+        self._lock = lock
         self.proof = Proof(Path(order.proof))
         self._facts = facts
         self._blanks = Blanks(order.masks)
@@ -65,7 +67,8 @@ class Launcher:
 
     def run(self) -> None:
         """Wait for a slot, start the job, see it end, write it down."""
-        write_record(self.proof.launcher, self._identity(os.getpid()), durable=False)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, json.dumps(self._identity(os.getpid())).encode("ascii"), 0)
         held = self._wait_for_slots()
         out, err = self._open_logs()
         env = self._environment(held)

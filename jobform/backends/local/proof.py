@@ -1,9 +1,9 @@
 """The proof directory of one run: what makes it certain whether a run exists, runs, or how it ended.
 
     <state home>/jobform/runs/<first 32 hex of the token>/
-        lock        held (flock) by the launcher as long as it lives, by the submitting command before that
+        lock        held (flock) by the launcher as long as it lives, by the submitting command before that; it contains the
+                    launcher's process number, start time and boot, so that a cancel can wake it
         run.json    what the run is; written under the lock before the launcher begins
-        launcher    process number, start time and boot of the launcher, so that a cancel can wake it
         cancel      a stop was asked for; durable
         start.json  process number, start time and boot of the job; durable before the job's program is executed
         tail        the end of the job's output, known secrets blanked
@@ -43,10 +43,6 @@ class Proof:
     @property
     def run(self) -> Path:
         return self.directory / "run.json"
-
-    @property
-    def launcher(self) -> Path:
-        return self.directory / "launcher"
 
     @property
     def cancel(self) -> Path:

@@ -10,12 +10,11 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable
 from typing import NoReturn
 
 from jobform.backends.local.facts import END_OF_FILES
 from jobform.backends.local.launcher import launch, stop
-from jobform.backends.local.order import Order, decode
+from jobform.backends.local.order import Order, Stop, decode
 
 
 def main() -> None:
@@ -27,6 +26,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for launchers: the kernel forgets them by itself
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    gc.disable()  # a launcher makes no garbage worth collecting, and looking for it would unshare its memory
     gc.freeze()
     connection = socket.socket(fileno=0)
     while (message := _receive(connection)) is not None:
@@ -55,20 +55,19 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 def _serve(data: bytes, lock: int | None, connection: socket.socket) -> dict[str, object]:
     try:
         message = decode(data)
-        task: Callable[[], None] = (lambda: launch(message)) if isinstance(message, Order) else (lambda: stop(message))
         pid = os.fork()
     except OSError as error:
         return {"error": f"cannot start a process: {error.strerror}"}
     else:
         if pid == 0:
-            _alone(task, connection)
+            _alone(message, lock, connection)
         return {"pid": pid}
     finally:
         if lock is not None:
             os.close(lock)
 
 
-def _alone(task: Callable[[], None], connection: socket.socket) -> NoReturn:
+def _alone(message: Order | Stop, lock: int | None, connection: socket.socket) -> NoReturn:
     """In the child: a session of its own, no terminal, no socket; only the lock stays open."""
     try:
         connection.detach()
@@ -78,6 +77,9 @@ def _alone(task: Callable[[], None], connection: socket.socket) -> NoReturn:
         os.close(null)
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        task()
+        if isinstance(message, Stop):
+            stop(message)
+        elif lock is not None:
+            launch(message, lock)
     finally:
         os._exit(0)
