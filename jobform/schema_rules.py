@@ -102,7 +102,8 @@ class Node:
         self._patterns: list[tuple[re.Pattern[str], Node]] | None = None
         self._additional: Node | None = None
         self._items: dict[int, Node] = {}
-        self._prefix = max((len(prefix) for layer in layers if isinstance(prefix := layer.get("prefixItems"), list)), default=0)
+        prefixes = [prefix for layer in layers if isinstance(prefix := layer.get("prefixItems"), list)]
+        self._prefix = max(map(len, prefixes), default=0)
 
     def child(self, part: str | int) -> "Node":
         """The node of a key or of a list position; the tree's `unknown` when the schema says nothing of it."""
