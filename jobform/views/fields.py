@@ -35,7 +35,7 @@ def field_lines(field: FieldChange, paint: Paint, width: int) -> list[str]:
     if not _multiline(before) and not _multiline(after) and cells(short) + len(field.path) + 4 <= width:
         return [f"{head} {short}"]
     old, new = _lines(before) if field.has_before else [], _lines(after) if field.has_after else []
-    if old == new:  # they differ in something that lines do not show, such as a tab or the last line break
+    if old == new:  # they differ in the last line break alone
         old, new = [inline(before)], [inline(after)]
     return [head, *(f"    {line}" for line in _difference(old, new, paint))]
 
@@ -50,9 +50,9 @@ def _multiline(value: Json) -> bool:
 
 
 def _lines(value: Json) -> list[str]:
-    """A long value as lines: a text's own, a list's items, a mapping's entries."""
+    """A long value as lines: a text's own, not escaped yet, a list's items, a mapping's entries."""
     if isinstance(value, str) and "\n" in value:
-        return terminal(value, multiline=True).removesuffix("\n").split("\n")
+        return value.removesuffix("\n").split("\n")
     if isinstance(value, dict) and not is_deferred(value):
         return [f"{terminal(key)}: {inline(item)}" for key, item in value.items()]
     if isinstance(value, list) and value:
@@ -62,14 +62,24 @@ def _lines(value: Json) -> list[str]:
 
 def _difference(old: Sequence[str], new: Sequence[str], paint: Paint) -> list[str]:
     if not old or not new or max(len(old), len(new)) > _COMPARED:
-        return [*(paint(f"- {line}", "red") for line in old), *(paint(f"+ {line}", "green") for line in new)]
+        return _changed(old, new, paint)
     shown: list[str] = []
     for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
             shown += _common(old[a:b], at_start=a == 0, at_end=b == len(old))
         else:
-            shown += [*(paint(f"- {line}", "red") for line in old[a:b]), *(paint(f"+ {line}", "green") for line in new[c:d])]
+            shown += _changed(old[a:b], new[c:d], paint)
     return shown
+
+
+def _changed(old: Sequence[str], new: Sequence[str], paint: Paint) -> list[str]:
+    """Lines that went, then lines that came; a tab is written out, so that it never looks like a blank."""
+    before = [paint(f"- {_exact(line)}", "red") for line in old]
+    return before + [paint(f"+ {_exact(line)}", "green") for line in new]
+
+
+def _exact(line: str) -> str:
+    return terminal(line.replace("\t", "\\t"))
 
 
 def _common(lines: Sequence[str], *, at_start: bool, at_end: bool) -> list[str]:
@@ -78,9 +88,9 @@ def _common(lines: Sequence[str], *, at_start: bool, at_end: bool) -> list[str]:
     tail = 0 if at_end else _CONTEXT
     hidden = len(lines) - head - tail
     if hidden <= 1:
-        return [f"  {line}" for line in lines]
-    kept = lines[len(lines) - tail:] if tail else []
-    return [*(f"  {line}" for line in lines[:head]), f"  ... {hidden:,} lines the same", *(f"  {line}" for line in kept)]
+        return [f"  {terminal(line)}" for line in lines]
+    shown = [f"  {terminal(line)}" for line in (*lines[:head], *lines[len(lines) - tail:])]
+    return [*shown[:head], f"  ... {hidden:,} unchanged", *shown[head:]]
 
 
 def _with_templates(value: Json) -> str:

@@ -169,7 +169,7 @@ def _left_out(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
     parts = ", ".join(f"{number:,} {action}" for action, number in left_out.items())
-    return f"_Details of {count(left_out.total(), 'change')} are left out here ({parts}). The counts above are complete._\n"
+    return f"_Left out here: details of {count(left_out.total(), 'change')} ({parts}). The counts above are complete._\n"
 
 
 def _tail(plan: Plan) -> str:

@@ -57,7 +57,7 @@ def body(group: Group, paint: Paint, width: int) -> list[str]:
     """Everything below the headline, not indented: reason, what was seen, differing fields, what it waits for, the hint."""
     change, many = group.first, len(group.changes) > 1
     lines = [f"because {because(change)}"]
-    lines += _texts(change.detail, "", _differ(group, lambda member: member.detail))
+    lines += _texts(change.detail, "", "  ", _differ(group, lambda member: member.detail))
     if many:
         lines += _instances(group)
     lines += _live(group)
@@ -67,7 +67,7 @@ def body(group: Group, paint: Paint, width: int) -> list[str]:
         lines.append(f"after: {terminal(some(after))}")
     if change.range is not None and not change.fields:
         lines.append(f"declared at {terminal(str(change.range))}")
-    lines += _texts(change.hint, paint("hint: ", "cyan"), _differ(group, lambda member: member.hint))
+    lines += _texts(change.hint, paint("hint: ", "cyan"), "      ", _differ(group, lambda member: member.hint))
     return lines
 
 
@@ -77,7 +77,7 @@ def _opening(plan: Plan, parts: Sections, paint: Paint) -> str:
     if not approval and not parts.blocked:
         rest = [word for groups, word in ((parts.accepted, "accepted earlier"), (parts.held, "held")) if groups]
         said = f"What is {' or '.join(rest)} is listed below." if rest else "Every job is as declared."
-        return f"{paint('No changes.', 'bold')} Nothing of {name} needs approval. {said}"
+        return f"{paint('No changes.', 'bold')} Nothing in {name} needs approval. {said}"
     title = "Destruction" if plan.destroy else "Plan"
     used = [action for action in SYMBOLS if any(change.action is action for change in plan.changes)]
     legend = "\n".join(f"  {paint(f'{SYMBOLS[action]:>3}', STYLE_OF[action])} {LEGEND[action]}" for action in used)
@@ -99,12 +99,13 @@ def _notes(plan: Plan, paint: Paint) -> str:
     return "\n".join([paint("Notes:", "bold"), *lines])
 
 
-def _texts(text: str, prefix: str, differs: bool) -> list[str]:
+def _texts(text: str, first: str, further: str, differs: bool) -> list[str]:
+    """A text from elsewhere; its further lines stand deeper, so that they cannot pass for lines of the plan."""
     if not text:
         return []
     shown = terminal(text, multiline=True).rstrip("\n").split("\n")
     shown[-1] += " (and alike for the other instances)" if differs else ""
-    return [prefix + shown[0], *shown[1:]]
+    return [first + shown[0], *(further + line for line in shown[1:])]
 
 
 def _instances(group: Group) -> list[str]:

@@ -6,11 +6,35 @@ from datetime import UTC, datetime
 from jobform.model.change import Action, Change, FieldChange, Plan, Reason
 from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
 from jobform.model.event import (
-    Begun, ChangeAccepted, Ended, Event, Held, Moved, Observed, Released, Removed, Resolved, RunEnded, RunStarted, Settled, SpecStored,
+    Begun,
+    ChangeAccepted,
+    Ended,
+    Event,
+    Held,
+    Moved,
+    Observed,
+    Released,
+    Removed,
+    Resolved,
+    RunEnded,
+    RunStarted,
+    Settled,
+    SpecStored,
 )
 from jobform.model.job import Policy
 from jobform.model.state import (
-    Accepted, Attempt, Desired, Hold, Intent, Op, Phase, Record, Run, RunChange, State, Tombstone,
+    Accepted,
+    Attempt,
+    Desired,
+    Hold,
+    Intent,
+    Op,
+    Phase,
+    Record,
+    Run,
+    RunChange,
+    State,
+    Tombstone,
 )
 from jobform.protocols import LockInfo
 
@@ -42,11 +66,12 @@ def everything() -> Plan:
     timeout = FieldChange("spec.timeout", "6h", "8h", class_="operational", mutable="never", range=place(14, 7))
     token = FieldChange("spec.env.HF_TOKEN", "old", "new", class_="result", mutable="never", sensitive=True, range=place(16, 7))
     script = FieldChange(
-        "spec.args", SCRIPT, SCRIPT.replace("--split test", "--split test --seed 1"), class_="result", range=place(9, 5, "jobs/prep.yaml"),
+        "spec.args", SCRIPT, SCRIPT.replace("--split test", "--split test --seed 1"), class_="result",
+        range=place(9, 5, "jobs/prep.yaml"),
     )
     secret = FieldChange(
-        "spec.env.URL", None, {"expr": "https://x/{{ secret('TOKEN') }}", "with": {}}, has_before=False, class_="result", mutable="never",
-        range=place(17, 7),
+        "spec.env.URL", None, {"expr": "https://x/{{ secret('TOKEN') }}", "with": {}}, has_before=False,
+        class_="result", mutable="never", range=place(17, 7),
     )
     return plan(
         *(
@@ -57,34 +82,54 @@ def everything() -> Plan:
             )
             for lr in LEARNING_RATES
         ),
-        Change("prep", Action.UPDATE, Reason.NEXT_ATTEMPT, "here", fields=(timeout,), detail="recorded for the next attempt; no call",
-               phase="succeeded", attempt=1),
-        Change("clean", Action.REPLACE, Reason.SPEC_CHANGED, "here", fields=(script,), stop=3, attempt=4, phase="running",
-               detail="the running attempt is stopped", running_seconds=11_520.0),
-        Change("report", Action.CREATE, Reason.NEW, "here", attempt=1, after=tuple(f"train[lr={lr}]" for lr in LEARNING_RATES),
-               spec={"command": ["python", "report.py"], "env": {"N": {"expr": "{{ jobs.prep.outputs.n }}", "with": {}}}, "timeout": "10m"},
-               range=place(3, 3, "jobs/report.yaml", 6)),
+        Change(
+            "prep", Action.UPDATE, Reason.NEXT_ATTEMPT, "here", fields=(timeout,),
+            detail="recorded for the next attempt; no call", phase="succeeded", attempt=1,
+        ),
+        Change(
+            "clean", Action.REPLACE, Reason.SPEC_CHANGED, "here", fields=(script,), stop=3, attempt=4, phase="running",
+            detail="the running attempt is stopped", running_seconds=11_520.0,
+        ),
+        Change(
+            "report", Action.CREATE, Reason.NEW, "here", attempt=1, after=tuple(f"train[lr={lr}]" for lr in LEARNING_RATES),
+            spec={
+                "command": ["python", "report.py"], "env": {"N": {"expr": "{{ jobs.prep.outputs.n }}", "with": {}}},
+                "timeout": "10m",
+            },
+            range=place(3, 3, "jobs/report.yaml", 6),
+        ),
         Change("old[seed=1]", Action.DELETE, Reason.REMOVED, "gpu", attempt=1, phase="failed"),
         Change("old[seed=2]", Action.DELETE, Reason.REMOVED, "gpu", attempt=1, phase="failed"),
-        Change("legacy", Action.FORGET, Reason.REMOVED, "gpu", attempt=7, phase="running", detail="the run goes on; jobform forgets it"),
+        Change(
+            "legacy", Action.FORGET, Reason.REMOVED, "gpu", attempt=7, phase="running",
+            detail="the run goes on; jobform forgets it",
+        ),
         Change("fitted", Action.MOVE, Reason.RENAMED, "gpu", source="fit", range=place(30, 10, "jobs/train.yaml", 20)),
         Change("imported", Action.ADOPT, Reason.REQUESTED, "gpu", attempt=1),
-        Change("nightly", Action.RERUN, Reason.RETRY, "gpu", accepted=True, attempt=3, detail="retry 2 of at most 3", phase="failed"),
-        Change("eval", Action.BLOCK, Reason.LIVE, "gpu", fields=(command,), phase="running", running_seconds=200_000.0,
-               detail="it is running, and the change needs a new attempt",
-               hint="wait for its end, set on_change_while_running: finish or cancel, or plan with --allow-cancel 'eval'"),
-        Change("tune", Action.HOLD, Reason.FAILED, "gpu", attempt=2, phase="failed", detail="attempt 2 failed (user_error)",
-               hint="change its spec, raise its generation, or: jobform rerun 'tune'"),
+        Change(
+            "nightly", Action.RERUN, Reason.RETRY, "gpu", accepted=True, attempt=3, detail="retry 2 of at most 3", phase="failed",
+        ),
+        Change(
+            "eval", Action.BLOCK, Reason.LIVE, "gpu", fields=(command,), phase="running", running_seconds=200_000.0,
+            detail="it is running, and the change needs a new attempt",
+            hint="wait for its end, set on_change_while_running: finish or cancel, or plan with --allow-cancel 'eval'",
+        ),
+        Change(
+            "tune", Action.HOLD, Reason.FAILED, "gpu", attempt=2, phase="failed", detail="attempt 2 failed (user_error)",
+            hint="change its spec, raise its generation, or: jobform rerun 'tune'",
+        ),
         *(Change(f"same{n}", Action.NO_OP, Reason.UNCHANGED, "gpu", phase="succeeded") for n in range(5)),
-        diagnostics=(Diagnostic(Severity.WARNING, "mutable_tag", "image 'acme/train:latest' can change under a fixed name",
-                                hint="name a version or a digest", range=place(8, 14, length=17),
-                                snippet="      image: acme/train:latest"),),
+        diagnostics=(Diagnostic(
+            Severity.WARNING, "mutable_tag", "image 'acme/train:latest' can change under a fixed name",
+            hint="name a version or a digest", range=place(8, 14, length=17), snippet="      image: acme/train:latest",
+        ),),
         notes={"gpu": "secret values are visible to everyone who may read jobs there"},
     )
 
 
 def findings() -> tuple[Diagnostic, ...]:
     """Every part that a diagnostic can have, and lines that are hard to point into."""
+    prep = "jobs/prep.yaml"
     return (
         Diagnostic(
             Severity.ERROR, "unknown_key", "unknown key 'comand'", detail="expected one of: args, command, env, image, timeout",
@@ -92,25 +137,30 @@ def findings() -> tuple[Diagnostic, ...]:
             address="train[lr=0.1]", count=24,
         ),
         Diagnostic(
-            Severity.ERROR, "duplicate_key", "the key 'prep' is written twice", range=place(9, 3, "jobs/prep.yaml", 4), snippet="  prep:",
-            related=(Related("first written here", place(2, 3, "jobs/prep.yaml", 4)),),
+            Severity.ERROR, "duplicate_key", "the key 'prep' is written twice", range=place(9, 3, prep, 4), snippet="  prep:",
+            related=(Related("first written here", place(2, 3, prep, 4)),),
         ),
         Diagnostic(
-            Severity.ERROR, "bad_value", "'ten minutes' is not a duration", detail="a duration is a number and a unit,\nlargest unit first",
-            hint="write 10m, 1h30m or 90s", range=place(4, 10, "jobs/日本.yaml", 11), snippet="\t日本: \tten minutes # 変更",
+            Severity.ERROR, "bad_value", "'ten minutes' is not a duration",
+            detail="a duration is a number and a unit,\nlargest unit first", hint="write 10m, 1h30m or 90s",
+            range=place(4, 7, "jobs/日本.yaml", 11), snippet="\t日本: \tten minutes # 変更",
         ),
         Diagnostic(
-            Severity.ERROR, "bad_value", "this line is long", range=place(1, 301, length=5), snippet="x" * 300 + "WRONG" + "y" * 300,
+            Severity.ERROR, "bad_value", "this line is long", range=place(1, 301, length=5),
+            snippet="x" * 300 + "WRONG" + "y" * 300,
         ),
         Diagnostic(Severity.WARNING, "no_default", "no targets are declared", hint="declare one under `targets:`"),
-        Diagnostic(Severity.ERROR, "unclosed", "the list is never closed", range=Range("jobs/a.yaml", 3, 9, 5, 1), snippet="  args: [a, b"),
+        Diagnostic(
+            Severity.ERROR, "unclosed", "the list is never closed", range=Range("jobs/a.yaml", 3, 9, 5, 1),
+            snippet="  args: [a, b",
+        ),
     )
 
 
 def attempt(n: int, phase: Phase, **keys: object) -> Attempt:
     base = Attempt(
-        n=n, token="0" * 64, name=f"train-1a2b3c4d-{n}", mark="jf1-x", backend="gpu", scope="cluster", generation=1, fingerprint="f",
-        rules="1", spec="s1", body_hash="b", run="r1", begun_at="2026-01-02T11:00:00.000000Z",
+        n=n, token="0" * 64, name=f"train-1a2b3c4d-{n}", mark="jf1-x", backend="gpu", scope="cluster", generation=1,
+        fingerprint="f", rules="1", spec="s1", body_hash="b", run="r1", begun_at="2026-01-02T11:00:00.000000Z",
         submitted_at="2026-01-02T11:00:01.000000Z", phase=phase,
     )
     return replace(base, **keys)  # type: ignore[arg-type]  # tests name real fields
@@ -177,7 +227,9 @@ def events() -> tuple[Event, ...]:
         Ended("train", Op.SUBMIT, 2, at, ok=True, ref={"uid": "7"}),
         Observed("train", 2, at, Phase.PENDING, "waiting for a GPU"),
         Observed("train", 2, at, Phase.RUNNING, started_at=STARTED),
-        Observed("train", 2, at, Phase.SUCCEEDED, exit=0, started_at=STARTED, ended_at="2026-01-02T11:00:17.000000Z", outputs={"n": 1}),
+        Observed(
+            "train", 2, at, Phase.SUCCEEDED, exit=0, started_at=STARTED, ended_at="2026-01-02T11:00:17.000000Z", outputs={"n": 1},
+        ),
         Settled("train", at, "done"),
         ChangeAccepted("label", accepted("update", 1), DESIRED),
         Settled("label", at, "done"),

@@ -20,7 +20,9 @@ from tests.views import samples
 
 OWN_CODES = re.compile(r"\x1b\[(?:0|1|2|3[1-6])m")
 
-ANYTHING = st.text(st.characters(), max_size=200) | st.text(st.sampled_from("\x1b[2J\x9b\r\n\t\b\x07\u202e\u200b`|<>@#:/ a\ud800\u0301"))
+WORST = "\x1b[2J\x9b\r\n\t\b\x07\u202e\u200b`|<>@#:/ a\ud800\u0301"
+
+ANYTHING = st.text(st.characters(), max_size=200) | st.text(st.sampled_from(WORST))
 """Every character there is, lone surrogates too, and texts made of the worst ones only."""
 
 
@@ -67,7 +69,7 @@ def test_every_stream_can_carry_what_is_shown(text: str, encoding: str | None) -
     encodable(terminal(text), encoding).encode(encoding or "ascii")
 
 
-@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("ｆ", 2), ("", 0)])
+@pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("\uff46", 2), ("", 0)])
 def test_cells(text: str, columns: int) -> None:
     assert cells(text) == columns
 
@@ -121,7 +123,8 @@ def test_pipes_in_cells_and_tags_in_html(text: str) -> None:
 ATTACKS = {
     "X01": "\x1b[2J\x1b]0;t\x07\x9b31m\rover\b\x07\x1b]8;;http://x\x07\x1b]52;c;aGk=\x07",
     "X02": "\u202egnp\u2066\u200b\ufeff" + "z" + "\u0300" * 40,
-    "X04": "````\n</details></summary><script>alert(1)</script>![x](http://evil/p.png) @org/team #123 [a](javascript:alert(1)) |x|",
+    "X04": "````\n</details></summary><script>alert(1)</script>![x](http://evil/p.png) @org/team #123 "
+           "[a](javascript:alert(1)) |x|",
     "X05": "/merge\n/approve\natlantis apply",
     "X06": "::error file=x::y\n::set-env name=A::b\n##vso[task.setvariable variable=A]b\n::stop-commands::t",
     "X10": "%s %d {0} {x!r} [bold]b[/bold] ${HOME}",
@@ -134,7 +137,8 @@ def attacked(text: str) -> tuple[Change, Diagnostic]:
     where = Range(text, 1, 1, 1, 4)
     field = FieldChange(text, text, [text, {text: text}], class_="result", reason=text, range=where)
     change = Change(
-        text, Action.DELETE, Reason.REMOVED, text, fields=(field,), after=(text,), detail=text, hint=text, source=text, range=where,
+        text, Action.DELETE, Reason.REMOVED, text, fields=(field,), after=(text,), detail=text, hint=text, source=text,
+        range=where,
     )
     return change, Diagnostic(Severity.ERROR, text, text, text, text, where, text, text)
 

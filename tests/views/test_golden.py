@@ -64,7 +64,8 @@ CASES: dict[str, Callable[[], str]] = {
     "status.md": lambda: markdown().status(samples.state(), samples.NOW),
     "apply.txt": apply_lines,
     "reports.txt": reports,
-    "graph.mmd": lambda: mermaid({"train[lr=0.1]": ["prep"], "report": ["train[lr=0.1]", "prep"]}, {"prep": "succeeded", "report": "held"}),
+    "graph.mmd": lambda: mermaid(
+        {"train[lr=0.1]": ["prep"], "report": ["train[lr=0.1]", "prep"]}, {"prep": "succeeded", "report": "held"}),
 }
 
 

@@ -27,9 +27,12 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
     "plan": ("plan", lambda: VIEW.plan(samples.everything())),
     "plan without anything": ("plan", lambda: VIEW.plan(samples.plan(target=None, digest=None))),
     "plan of every reason": ("plan", lambda: VIEW.plan(samples.plan(*(
-        Change("train", Action.UPDATE, reason, fields=(FieldChange("spec.x", None, {"a": [1, 2.5, True]}, has_before=False),)) for reason in Reason
+        Change("train", Action.UPDATE, reason, fields=(FieldChange("spec.x", None, {"a": [1, 2.5, True]}, has_before=False),))
+        for reason in Reason
     )))),
-    "plan of every action": ("plan", lambda: VIEW.plan(samples.plan(*(Change("train", action, Reason.NEW) for action in Action)))),
+    "plan of every action": ("plan", lambda: VIEW.plan(samples.plan(*(
+        Change("train", action, Reason.NEW) for action in Action
+    )))),
     "diagnostics": ("diagnostics", lambda: VIEW.diagnostics(samples.findings())),
     "no diagnostics": ("diagnostics", lambda: VIEW.diagnostics(())),
     "status": ("status", lambda: VIEW.status(samples.state(), samples.NOW)),
