@@ -16,7 +16,7 @@ from jobform.model.change import Plan
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Event
 from jobform.model.job import BackendBlock
-from jobform.model.state import Phase, State
+from jobform.model.state import Attempt, Phase, Run, State
 from jobform.model.values import Json, canonical
 
 Effect = Callable[[str, str], None]
@@ -367,3 +367,33 @@ class View(Protocol):
 
     def event(self, event: Event) -> str:
         """One event of a running apply as a line, "" when this view does not show it."""
+
+    def history(self, address: str, attempts: Iterable[Attempt], now: datetime) -> str:
+        """Every attempt of one address."""
+
+    def runs(self, runs: Iterable[Run]) -> str:
+        """The last applies, newest last."""
+
+    def outputs(self, outputs: Mapping[str, Json]) -> str:
+        """What a job gave."""
+
+    def state_list(self, state: State) -> str:
+        """Every address of a state."""
+
+    def show_record(self, state: State, address: str) -> str:
+        """All that is known of one address."""
+
+    def lock(self, info: LockInfo | None) -> str:
+        """Who holds the lock."""
+
+    def version_line(self) -> str:
+        """The first line of an event stream, "" when this view has none."""
+
+    def plan_line(self, plan: Plan) -> str:
+        """A plan as one entry of an event stream."""
+
+    def diagnostic_line(self, diagnostic: Diagnostic) -> str:
+        """A finding as one entry of an event stream."""
+
+    def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
+        """The last line of a command that changed something."""

@@ -6,7 +6,7 @@ from jobform.engine.plan import change_key
 from jobform.model.change import Action, Change, Reason
 from jobform.model.event import ChangeAccepted, Event, Moved, RunStarted, Settled, SpecStored
 from jobform.model.state import Accepted, Desired, RunChange, State
-from jobform.model.values import digest
+from jobform.model.values import Json, digest
 
 RECORD_ONLY = frozenset({Reason.NEXT_ATTEMPT, Reason.POLICY_CHANGED})
 """Reasons of updates that no backend hears of: they are done once they are recorded."""
@@ -33,9 +33,9 @@ def acceptance(
     return events
 
 
-def wanted_specs(changes: Iterable[Change], state: State, addresses: Iterable[str]) -> Mapping[str, tuple[Desired, dict[str, object]]]:
+def wanted_specs(changes: Iterable[Change], state: State, addresses: Iterable[str]) -> Mapping[str, tuple[Desired, dict[str, Json]]]:
     """Every spec that may be sent by what is accepted now or was accepted before, by address: to ask for its secrets first."""
-    found: dict[str, tuple[Desired, dict[str, object]]] = {}
+    found: dict[str, tuple[Desired, dict[str, Json]]] = {}
     for address in addresses:
         record = state.jobs.get(address)
         accepted = record.accepted if record else None

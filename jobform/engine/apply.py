@@ -34,6 +34,11 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self.exit_code = 130
+
+    def ask(self, exit_code: int) -> None:
+        """Stop, and end the command with this exit code (130 for SIGINT, 143 for SIGTERM)."""
+        self.requested, self.exit_code = True, exit_code
 
 
 @dataclass(slots=True)
@@ -66,10 +71,10 @@ class Means:
 class Scheduler:
     """Drives every accepted change of a state, step by step, for the length of one command."""
 
-    def __init__(self, state: State, run: str, means: Means, stop: Stop) -> None:
+    def __init__(self, state: State, means: Means, stop: Stop) -> None:
         self.state = state
         self.report = Report()
-        self._run, self._means, self._stop = run, means, stop
+        self._means, self._stop = means, stop
         self._acting: dict[Future[Answer], tuple[str, Call, Intent]] = {}
         self._waiting: set[str] = set()
         self._blocked: dict[str, Wait] = {}
@@ -105,6 +110,11 @@ class Scheduler:
     def pending(self) -> bool:
         """Whether anything that this command may touch has not ended or may still start by itself."""
         return bool(self._waiting or self._dirty or any(block.why != "need" for block in self._blocked.values()) or self._hoped())
+
+    @property
+    def live(self) -> int:
+        """How many attempts have not ended."""
+        return len(self._waiting)
 
     @property
     def startable(self) -> bool:
@@ -185,7 +195,7 @@ class Scheduler:
         if call.op is Op.DELETE and (address, call.attempt) in self._cleaned:
             return
         try:
-            intent, body, spec = intent_for(self.state, address, call, self._run, at, self._means)
+            intent, body, spec = intent_for(self.state, address, call, at, self._means)
         except MissingSecret as missing:
             self.report.secrets[address] = missing.names
             self._problem(address, "missing_secret", f"the secret {', '.join(missing.names)} is not set", hint="set the variable, then run again")

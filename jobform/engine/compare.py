@@ -151,10 +151,10 @@ def _leaves(schema: SpecSchema, value: Json, path: Path) -> Iterator[tuple[Path,
     if isinstance(value, dict) and value and not is_deferred(value):
         for key, item in value.items():
             yield from _leaves(schema, item, (*path, key))
-    elif isinstance(value, list) and value and (key := schema.rule(path).list_key):
+    elif isinstance(value, list) and value and (name_key := schema.rule(path).list_key):
         for index, entry in enumerate(value):
-            name = entry.get(key, index) if isinstance(entry, dict) else index
-            yield from _leaves(schema, entry, (*path, f"[{key}={name}]"))
+            name = entry.get(name_key, index) if isinstance(entry, dict) else index
+            yield from _leaves(schema, entry, (*path, f"[{name_key}={name}]"))
     else:
         yield path, value
 

@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from jobform.engine.apply import Means
 
 
-def intent_for(state: State, address: str, call: Call, run: str, at: str, means: "Means") -> tuple[Intent, Body | None, dict[str, Json] | None]:
-    """The intent of a call, the body to send if there is one, and the spec that the intent names.
+def intent_for(state: State, address: str, call: Call, at: str, means: "Means") -> tuple[Intent, Body | None, dict[str, Json] | None]:
+    """The intent of a call, the body to send if there is one, and the spec that the intent names; its run is the one that accepted it.
 
     Raises MissingSecret and InvalidOutput, before anything is begun.
     """
     record = state.jobs[address]
+    run = record.accepted.run if record.accepted else ""
     if call.op is Op.SUBMIT:
         return _submit(state, address, record, call.attempt, run, at, means)
     attempt = next(attempt for attempt in record.attempts if attempt.n == call.attempt)
     if call.op is Op.UPDATE:
         return _update(state, address, record, attempt, run, at, means)
-    return _of(attempt, call.op, attempt.body_hash, at, run), None, None
+    return intent_of(attempt, call.op, attempt.body_hash, at, run), None, None
 
 
 def _submit(
@@ -53,11 +54,12 @@ def _update(
     allowed = ("always", "queued", "suspended") if attempt.waiting else ("always",)
     spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), allowed)
     body = means.resolve(address, desired, spec, outputs_for(state, desired))
-    intent = _of(attempt, Op.UPDATE, body.hash, at, run)
+    intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
     return replace(intent, spec=digest(spec), used=body.used), body, spec
 
 
-def _of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> Intent:
+def intent_of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> Intent:
+    """The intent of a call on an attempt that exists."""
     return Intent(op, attempt.n, attempt.token, attempt.name, attempt.mark, body_hash, at, run, attempt.backend, attempt.scope)
 
 

@@ -137,6 +137,11 @@ class Plan:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def needs_approval(self) -> bool:
+        """Whether any change acts that nobody accepted yet."""
+        return any(change.acting for change in self.changes)
+
+    @property
     def summary(self) -> dict[str, int]:
         """How many changes of each kind: the keys are the actions with `accepted` for all accepted ones and `unchanged` for no-op."""
         counts = {action.value: 0 for action in Action if action is not Action.NO_OP}

@@ -1,0 +1,116 @@
+"""Commands that only look: status, logs, output, history."""
+
+import json
+from typing import Any
+
+import click
+
+from jobform.cli.app import app
+from jobform.cli.options import format_option, project_options, where
+from jobform.model.errors import InputError
+from jobform.model.state import State
+from jobform.run import editing, looking
+
+
+@click.command(epilog="""\b
+Examples:
+  jobform status
+  jobform status train --format json
+  jobform status --exit-code          exits 2 while something is on its way
+""")
+@click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
+@project_options
+@click.option("--no-refresh", is_flag=True, help="Show what the state says; ask no backend.")
+@click.option("--exit-code", "exit_code", is_flag=True, help="Exit 2 while something is in progress, 8 when a job has failed.")
+@format_option("human", "json", "markdown")
+@click.pass_context
+def status(
+    ctx: click.Context, /, selectors: tuple[str, ...], no_refresh: bool, exit_code: bool, format_: str, no_color: bool, **kwargs: Any,
+) -> int:
+    """Show what every job is doing now, without changing anything."""
+    target = app(ctx, format_, no_color)
+    session = target.session(where(kwargs))
+    state, warnings = looking.present(session, refresh=not no_refresh)
+    if selectors:
+        chosen = set(editing.select(state, selectors))
+        state.jobs = {address: record for address, record in state.jobs.items() if address in chosen}
+    target.tell(warnings)
+    target.print(target.view.status(state, target.runtime.clock.now()))
+    return looking.progress(state) if exit_code else 0
+
+
+@click.command(epilog="""\b
+Examples:
+  jobform logs train
+  jobform logs 'train[lr=0.1]' --follow
+  jobform logs train --attempt 1 --tail 50
+""")
+@click.argument("address")
+@project_options
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("--tail", type=click.IntRange(0), help="Only the last lines.")
+@click.option("--attempt", type=click.IntRange(1), help="Another attempt than the last.")
+@click.pass_context
+def logs(ctx: click.Context, /, address: str, follow: bool, tail: int | None, attempt: int | None, no_color: bool, **kwargs: Any) -> int:
+    """Print the output of a job's run; what was kept of it when nothing else is left."""
+    target = app(ctx, "human", no_color)
+    session = target.session(where(kwargs))
+    for line in looking.log_lines(session, _one(session.manager.state, address), attempt, follow=follow, tail=tail):
+        target.print(line)
+    return 0
+
+
+@click.command(epilog="""\b
+Examples:
+  jobform output prep
+  jobform output prep rows
+""")
+@click.argument("address")
+@click.argument("key", required=False)
+@project_options
+@format_option("human", "json")
+@click.pass_context
+def output(ctx: click.Context, /, address: str, key: str | None, format_: str, no_color: bool, **kwargs: Any) -> int:
+    """Print the outputs of a job's last successful run, or one of them, raw."""
+    target = app(ctx, format_, no_color)
+    session = target.session(where(kwargs))
+    outputs = looking.outputs(session.manager.state, _one(session.manager.state, address))
+    if key is None:
+        target.print(target.view.outputs(outputs))
+        return 0
+    if key not in outputs:
+        raise InputError.of("unknown_output", f"{address} gave no output {key!r}", detail=f"it gave: {', '.join(sorted(outputs)) or 'none'}")
+    value = outputs[key]
+    target.print(value if isinstance(value, str) and format_ == "human" else json.dumps(value))
+    return 0
+
+
+@click.command(epilog="""\b
+Examples:
+  jobform history            the last applies: who, when, what became of them
+  jobform history train      every attempt of one job
+""")
+@click.argument("address", required=False)
+@project_options
+@format_option("human", "json", "markdown")
+@click.pass_context
+def history(ctx: click.Context, /, address: str | None, format_: str, no_color: bool, **kwargs: Any) -> int:
+    """List applies, or the attempts of one job, deleted ones included."""
+    target = app(ctx, format_, no_color)
+    state = target.session(where(kwargs)).manager.state
+    if address is None:
+        target.print(target.view.runs(state.runs.values()))
+        return 0
+    target.print(target.view.history(address, looking.attempts(state, address), target.runtime.clock.now()))
+    return 0
+
+
+def _one(state: State, text: str) -> str:
+    """The one recorded address that a selector chooses. Raises InputError when it chooses none or several."""
+    found = editing.select(state, [text])
+    exact = [address for address in found if address == text]
+    if len(found) > 1 and not exact:
+        raise InputError.of("several_jobs", f"{text!r} means {len(found)} jobs", detail=", ".join(found[:10]), hint="name one of them")
+    return (exact or found)[0]
+
+

@@ -1,0 +1,201 @@
+"""Commands that act on one address: cancel, rerun, and the settling of what no machine can know."""
+
+import json
+from collections.abc import Iterable
+
+from jobform.engine.apply import Stop
+from jobform.engine.calls import Done, make
+from jobform.engine.intents import intent_of
+from jobform.engine.manager import Manager
+from jobform.engine.needs import NEW_ATTEMPT
+from jobform.engine.retry import retry_due
+from jobform.model.address import Selector
+from jobform.model.errors import BackendError, FailedError, InputError
+from jobform.model.event import Begun, ChangeAccepted, Ended, Event, Released, Removed, Resolved, RunStarted, Settled
+from jobform.model.state import Accepted, Attempt, Op, Record, RunChange, State
+from jobform.model.suggest import suggest
+from jobform.model.values import Json, digest
+from jobform.protocols import Actual, Gone, Ref
+from jobform.run.applying import ApplyOptions, Observer, follow, record
+from jobform.run.outcome import Outcome
+from jobform.run.session import Session
+
+
+def select(state: State, selectors: Iterable[str]) -> list[str]:
+    """The recorded addresses that the selectors choose. Raises InputError for a selector that chooses none."""
+    chosen: dict[str, None] = {}
+    for text in selectors:
+        try:
+            selector = Selector.parse(text)
+        except ValueError as error:
+            raise InputError.of("bad_selector", f"{text!r} is not a selector: {error}") from error
+        found = [address for address in state.jobs if selector.matches_address(address)]
+        if not found:
+            near = suggest(text, state.jobs)
+            raise InputError.of("unknown_job", f"the state has no job {text!r}", hint=f"did you mean {near!r}?" if near else "see `jobform state list`")
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
+
+
+def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
+    """Stop the live or waiting attempts of these jobs and settle what was accepted of them. The command itself is the explicit yes."""
+    wanted = list(selectors)
+    chosen: list[str] = []
+
+    def stop_all(manager: Manager) -> None:
+        orphans = [text for text in wanted if text not in manager.state.jobs and _orphan(manager.state, text)]
+        for address in orphans:
+            _cancel_orphan(session, observer, address)
+        chosen.extend(select(manager.state, [text for text in wanted if text not in orphans]))
+        for address in chosen:
+            _cancel(session, observer, address)
+
+    return follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
+
+
+def rerun(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
+    """Accept another attempt of what was accepted before, whatever the project's files say now. Raises FailedError for a live job."""
+    wanted = list(selectors)
+    chosen: list[str] = []
+
+    def accept(manager: Manager) -> None:
+        chosen.extend(select(manager.state, wanted))
+        record(session, observer, _rerun_events(session, manager.state, chosen))
+
+    return follow(session, options, observer, stop, lambda address: address in chosen, accept)
+
+
+def forget(session: Session, selectors: Iterable[str], observer: Observer, lock_timeout: float) -> list[str]:
+    """`state rm`: drop records and call nothing. A run that may still be live leaves a tombstone that names it."""
+    with session.locked("state rm", lock_timeout) as manager:
+        chosen = select(manager.state, selectors)
+        record(session, observer, [Removed(address, session.now(), "forgotten") for address in chosen])
+    return chosen
+
+
+def push(session: Session, data: bytes, *, force: bool, lock_timeout: float) -> State:
+    """`state push`: replace the state by a document. Raises StateError when it does not belong here, unless forced."""
+    manager = session.unopened
+    with manager.locked(session.lock_info("state push"), lock_timeout):
+        return manager.push(data, force=force)
+
+
+def resolve(session: Session, address: str, how: str, found: str | None, observer: Observer, lock_timeout: float) -> None:
+    """`state resolve`: a person says what became of a call or of a run. how: found, not_submitted or ended. Raises InputError."""
+    with session.locked("state resolve", lock_timeout) as manager:
+        state, at = manager.state, session.now()
+        said = Resolved(address, at, session.who, how)
+        entry = state.jobs.get(address)
+        if how == "ended":
+            if address in state.jobs or not _orphan(state, address):
+                raise InputError.of(
+                    "nothing_to_resolve", f"{address} is no removed job whose run may still be live",
+                    hint="--ended settles what `live_orphan` names; see `jobform status`",
+                )
+            record(session, observer, [said])
+            return
+        intent = entry.intent if entry else None
+        if entry is None or intent is None or intent.op is not Op.SUBMIT:
+            raise InputError.of("nothing_to_resolve", f"{address} has no submission whose fate is unknown", hint="see `jobform status`")
+        released: list[Event] = [Released(address, at)] if entry.hold else []
+        if how == "not_submitted":
+            record(session, observer, [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="said so by a person"), *released])
+        else:
+            ref = _as_ref(found or "")
+            record(session, observer, [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=True, ref=ref, adopted=True), *released])
+
+
+def _as_ref(text: str) -> Json:
+    """An id as the backend writes it: JSON when it is JSON, else plain text."""
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        return text
+    return value
+
+
+def _cancel(session: Session, observer: Observer, address: str) -> None:
+    state, at = session.manager.state, session.now()
+    entry = state.jobs[address]
+    accepted, last = entry.accepted, entry.last
+    open_attempt = accepted is not None and accepted.settled is None and accepted.action in NEW_ATTEMPT
+    retry = entry.desired is not None and retry_due(entry.desired.policy, entry.attempts) is not None
+    if entry.intent is not None:
+        raise FailedError.of(
+            "unknown_submission", f"whether attempt {entry.intent.attempt} of {address} was submitted is not known yet", address=address,
+            hint=f"jobform state resolve '{address}' --found ID | --not-submitted",
+        )
+    if open_attempt or retry:
+        record(session, observer, [Settled(address, at, "cancelled")])
+    if last and not last.ended:
+        _call(session, observer, address, last, Op.CANCEL)
+
+
+def _call(session: Session, observer: Observer, address: str, attempt: Attempt, op: Op) -> None:
+    """One journalled call outside the scheduler. Raises FailedError when the backend refuses."""
+    at = session.now()
+    run = session.manager.state.jobs[address].accepted
+    intent = intent_of(attempt, op, attempt.body_hash, at, run.run if run else "")
+    record(session, observer, [Begun(address, intent)])
+    backend = session.places.backend(attempt.backend)
+    answer = make(backend, address, intent, Ref.of(attempt.ref), None, session.runtime.effect, only_if_waiting=False)
+    done = isinstance(answer, Done)
+    record(session, observer, [Ended(address, op, attempt.n, session.now(), ok=done, error="" if done else getattr(answer, "summary", ""))])
+    if not done:
+        raise FailedError.of(
+            f"{op}_failed", f"the {op} call failed: {getattr(answer, 'summary', 'unclear')}", detail=getattr(answer, "detail", ""),
+            address=address,
+        )
+
+
+def _orphan(state: State, address: str) -> bool:
+    tombstone = state.tombstones.get(address)
+    return tombstone is not None and tombstone.live
+
+
+def _cancel_orphan(session: Session, observer: Observer, address: str) -> None:
+    """Stop the run that a removed job left behind; it is resolved once the backend says that it has ended."""
+    tombstone = session.manager.state.tombstones[address]
+    if tombstone.ref is None:
+        raise FailedError.of("no_reference", f"the run that {address} left behind has no reference", hint="look for it on the backend by its mark " + tombstone.mark)
+    backend, ref = session.places.backend(tombstone.backend), Ref.of(tombstone.ref)
+    try:
+        backend.cancel(ref, only_if_waiting=False)
+        answer = backend.read([ref]).get(ref)
+        clock = session.runtime.clock
+        deadline = clock.monotonic() + 60.0
+        while isinstance(answer, Actual) and answer.ended_at is None and clock.monotonic() < deadline:
+            clock.sleep(0.1)
+            answer = backend.read([ref]).get(ref)
+    except BackendError as error:
+        raise FailedError.of("cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail) from error
+    if not isinstance(answer, Gone) and not (isinstance(answer, Actual) and answer.ended_at):
+        raise FailedError.of("still_live", f"the run that {address} left behind has not ended yet", hint="run the command again in a while")
+    record(session, observer, [Resolved(address, session.now(), session.who, "ended")])
+
+
+def _rerun_events(session: Session, state: State, addresses: Iterable[str]) -> list[Event]:
+    run, at = session.new_run(), session.now()
+    events: list[Event] = []
+    changes: list[RunChange] = []
+    for address in addresses:
+        entry = state.jobs[address]
+        _refuse_rerun(address, entry)
+        number = state.last_attempt(address) + 1
+        key = digest(["rerun", address, number])
+        changes.append(RunChange(address, "rerun", key, number))
+        events.append(ChangeAccepted(address, Accepted("rerun", "requested", run, at, key, number), None))
+    return [RunStarted(run, at, "rerun", session.who, session.commit, "", tuple(changes)), *events]
+
+
+def _refuse_rerun(address: str, entry: Record) -> None:
+    if entry.desired is None:
+        raise FailedError.of("nothing_accepted", f"nothing was accepted of {address} yet", address=address, hint="use `jobform apply`")
+    if entry.intent is not None:
+        raise FailedError.of("unknown_submission", f"an earlier call of {address} is not settled", address=address, hint="see `jobform status`")
+    if entry.last and not entry.last.ended:
+        raise FailedError.of(
+            "live", f"attempt {entry.last.n} of {address} is {entry.last.phase}", address=address,
+            hint=f"wait for it, or stop it first: jobform cancel '{address}'",
+        )
+

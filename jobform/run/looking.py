@@ -1,0 +1,98 @@
+"""Use cases that only look."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from jobform.engine.retry import retry_due
+from jobform.model.diagnostic import Diagnostic
+from jobform.model.errors import BackendError, FailedError, InputError
+from jobform.model.state import Attempt, Phase, State
+from jobform.model.suggest import suggest
+from jobform.model.values import Json
+from jobform.protocols import LogSource, Ref
+from jobform.run.planning import copy_of, look, warnings_of
+from jobform.run.session import Session
+
+
+def present(session: Session, *, refresh: bool) -> tuple[State, Sequence[Diagnostic]]:
+    """A copy of the state with what the backends say now folded in, and what should be warned of."""
+    state = copy_of(session.manager.state)
+    if not refresh:
+        return state, tuple(session.manager.warnings)
+    sights = look(session, state)
+    return state, (*session.manager.warnings, *warnings_of(sights))
+
+
+def progress(state: State) -> int:
+    """2 while anything is live, waiting, open or due for a retry; else 8 if a last attempt has failed; else 0."""
+    failed = False
+    for record in state.jobs.values():
+        last, accepted = record.last, record.accepted
+        if (last and not last.ended) or record.intent or (accepted and accepted.settled is None):
+            return 2
+        if record.desired and retry_due(record.desired.policy, record.attempts):
+            return 2
+        failed = failed or bool(last and last.phase in (Phase.FAILED, Phase.CANCELLED))
+    return 8 if failed else 0
+
+
+def attempts(state: State, address: str) -> tuple[Attempt, ...]:
+    """Every attempt of an address, those before a deletion included. Raises InputError for an address that never was."""
+    record, tombstone = state.jobs.get(address), state.tombstones.get(address)
+    if record is None and tombstone is None:
+        near = suggest(address, [*state.jobs, *state.tombstones])
+        raise InputError.of("unknown_job", f"the state has no job {address!r}", hint=f"did you mean {near!r}?" if near else "")
+    found = {attempt.n: attempt for attempt in (*(tombstone.attempts if tombstone else ()), *(record.attempts if record else ()))}
+    return tuple(found[number] for number in sorted(found))
+
+
+def outputs(state: State, address: str) -> Mapping[str, Json]:
+    """What the last successful attempt gave. Raises FailedError when there is none."""
+    done = [attempt for attempt in state.jobs[address].attempts if attempt.phase is Phase.SUCCEEDED]
+    if not done:
+        raise FailedError.of("no_outputs", f"no run of {address} has succeeded", address=address)
+    return done[-1].outputs or {}
+
+
+def log_lines(session: Session, address: str, number: int | None, *, follow: bool, tail: int | None) -> Iterator[str]:
+    """The log of an attempt, line by line and safe to show: from the backend, else what was kept.
+
+    Raises InputError for an attempt that never was and FailedError when nothing is left or it cannot be read.
+    """
+    tried = session.manager.state.jobs[address].attempts
+    attempt = next((a for a in reversed(tried) if number in (None, a.n)), None)
+    if attempt is None:
+        raise InputError.of(
+            "no_attempt", f"{address} has no attempt {number}" if number else f"{address} has not run yet",
+            detail=f"attempts: {', '.join(str(a.n) for a in tried) or 'none'}",
+        )
+    yield from _lines(_chunks(session, attempt, follow=follow, tail=tail))
+
+
+def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+    if session.places.configured(attempt.backend) and not attempt.removed:
+        backend = session.places.backend(attempt.backend)
+        if isinstance(backend, LogSource):
+            seen = False
+            try:
+                for chunk in backend.logs(Ref.of(attempt.ref), follow=follow, tail=tail):
+                    seen = True
+                    yield chunk
+            except BackendError as error:
+                if seen:
+                    raise FailedError.of("logs_failed", f"the log could not be read on: {error.summary}", detail=error.detail) from error
+            if seen or not attempt.ended:
+                return
+    yield session.store.kept(f"{attempt.name}.log") or b""
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Whole lines as text; control characters are shown, not obeyed."""
+    from jobform.views.escape import terminal  # a view's word on what a terminal may get
+
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield terminal(line.decode("utf-8", "replace"))
+    if rest:
+        yield terminal(rest.decode("utf-8", "replace"))

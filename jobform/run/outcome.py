@@ -1,0 +1,109 @@
+"""What a command that changes things ends with: an exit code, counts, and everything that did not go as accepted."""
+
+from dataclasses import dataclass, field
+
+from jobform.engine.apply import Scheduler, Stop
+from jobform.engine.retry import retry_due
+from jobform.model.change import Action, Plan
+from jobform.model.diagnostic import Diagnostic, Severity
+from jobform.model.state import Phase, State
+
+WORDS = {0: "done", 1: "declined", 7: "incomplete", 8: "failed", 9: "timeout", 130: "interrupted", 143: "terminated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """exit: as in the documentation of exit codes. counts: what became of this run's changes and of the watched attempts.
+
+    progress: whether something is still on its way. declined: the person who was asked said no.
+    """
+
+    exit: int
+    plan: Plan | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    diagnostics: tuple[Diagnostic, ...] = ()
+    progress: bool = False
+    declined: bool = False
+    note: str = ""
+
+    @property
+    def word(self) -> str:
+        return WORDS.get(self.exit, "failed")
+
+
+def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, *, stopped: Stop, timed_out: bool) -> Outcome:
+    """The first exit code that applies, in the documented order."""
+    report = scheduler.report
+    incomplete = [*report.problems.values(), *_unsettled(run, scheduler, state), *_blocked(plan)]
+    failed = _failed(scheduler, state)
+    code = 0
+    if stopped.requested:
+        code = stopped.exit_code
+    elif incomplete:
+        code = 7
+    elif failed:
+        code = 8
+    elif timed_out:
+        code = 9
+    late = [Diagnostic(
+        Severity.ERROR, "timeout", f"{scheduler.live} attempts have not ended in time", hint="they go on; `jobform wait` waits for them",
+    )] if timed_out else []
+    return Outcome(
+        code, plan, _counts(run, scheduler, state), (*report.warnings, *incomplete, *failed, *late), scheduler.pending,
+    )
+
+
+def _unsettled(run: str, scheduler: Scheduler, state: State) -> list[Diagnostic]:
+    """Changes of this run that will not be made by it."""
+    found = []
+    for change in state.runs[run].changes if run in state.runs else ():
+        if change.address in scheduler.report.problems or change.settled in ("done", "skipped"):
+            continue
+        if change.settled is not None:
+            found.append(Diagnostic(
+                Severity.ERROR, f"change_{change.settled}", f"the {change.action} was not completed: {change.settled.replace('_', ' ')}",
+                address=change.address,
+            ))
+        elif scheduler.report.given_up:
+            found.append(Diagnostic(
+                Severity.ERROR, "given_up", f"the {change.action} was not started, because something else failed first",
+                hint="run again to resume", address=change.address,
+            ))
+    return found
+
+
+def _blocked(plan: Plan | None) -> list[Diagnostic]:
+    return [
+        Diagnostic(Severity.ERROR, f"blocked_{change.reason}", f"blocked: {change.detail}", hint=change.hint, range=change.range, address=change.address)
+        for change in (plan.changes if plan else ()) if change.action is Action.BLOCK
+    ]
+
+
+def _failed(scheduler: Scheduler, state: State) -> list[Diagnostic]:
+    """Attempts that this command submitted or watched, that ended without success, and that nothing follows by itself."""
+    found = []
+    for address in sorted(scheduler.report.watched):
+        record = state.jobs.get(address)
+        last = record.last if record else None
+        if record is None or last is None or not last.ended or last.phase is Phase.SUCCEEDED:
+            continue
+        if (record.accepted and record.accepted.settled is None) or (record.desired and retry_due(record.desired.policy, record.attempts)):
+            continue
+        why = f"exit code {last.exit}" if last.exit is not None else last.native_reason or last.detail
+        said = f"{last.phase}" + (f" ({last.class_})" if last.class_ else "") + (f": {why}" if why else "")
+        found.append(Diagnostic(
+            Severity.ERROR, f"job_{last.phase}", f"attempt {last.n} {said}",
+            hint=f"jobform logs '{address}'", address=address,
+        ))
+    return found
+
+
+def _counts(run: str, scheduler: Scheduler, state: State) -> dict[str, int]:
+    counts = {"changed": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "live": scheduler.live}
+    for change in state.runs[run].changes if run in state.runs else ():
+        counts["changed"] += change.settled == "done"
+    for address in scheduler.report.watched:
+        record = state.jobs.get(address)
+        if record and record.last and record.last.ended:
+            counts[record.last.phase.value] += 1
+    return counts

@@ -1,0 +1,140 @@
+"""The plan use case: look at files, state and backends; change nothing."""
+
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, replace
+
+from jobform.config.secrets import secret_names
+from jobform.engine.graph import cycle
+from jobform.engine.plan import Basis, Options, edges_of, make_plan, desired_of
+from jobform.engine.record import fold
+from jobform.engine.refresh import Sights, observe, recover
+from jobform.model.change import Plan
+from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
+from jobform.model.errors import InputError
+from jobform.model.event import Event
+from jobform.model.job import Project
+from jobform.model.state import State
+from jobform.run.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """refresh False trusts the state; offline opens no backend at all, and such a plan cannot be applied."""
+
+    plan: Options = Options()
+    refresh: bool = True
+    offline: bool = False
+    allow_empty: bool = False
+
+
+def plan(session: Session, options: PlanOptions) -> Plan:
+    """A plan made without a lock, from a copy of the state. Raises InputError, StateError or FailedError."""
+    check_graph(session.project)
+    check_not_empty(session, options)
+    state = copy_of(session.manager.state)
+    sights = Sights()
+    in_flight: frozenset[str] = frozenset()
+    if options.refresh and not options.offline:
+        if session.store.holder() is not None:
+            in_flight = frozenset(address for address, record in state.jobs.items() if record.intent)
+        sights = look(session, state, in_flight)
+    return plan_of(session, state, sights, options, in_flight)
+
+
+def plan_of(session: Session, state: State, sights: Sights, options: PlanOptions, in_flight: frozenset[str] = frozenset()) -> Plan:
+    """The plan against a state that is as fresh as it will be."""
+    basis = Basis(
+        session.project, state, sights, session.schema_of, session.block_digests(), session.completes,
+        replace(options.plan, approvable=not options.offline), session.now(), in_flight,
+        (*session.project.warnings, *session.manager.warnings, *warnings_of(sights)),
+    )
+    made = make_plan(basis)
+    visible = tuple(_visible_secrets(session, made))
+    return replace(made, diagnostics=made.diagnostics + visible) if visible else made
+
+
+def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sights:
+    """Fold into this state what recovering and reading would record now."""
+    at = session.now()
+    held = set(in_flight)
+    intents = [address for address, record in state.jobs.items() if record.intent and address not in held]
+    _fold(state, recover(state, session.places, intents, at))
+    live = [address for address, record in state.jobs.items() if record.last and not record.last.ended]
+    events, sights = observe(state, session.places, live, at)
+    _fold(state, events)
+    return sights
+
+
+def check_graph(project: Project) -> None:
+    """Refuse a cycle of needs, with the line of every edge. Raises InputError."""
+    edges = edges_of({address: desired_of(job) for address, job in project.jobs.items()}, State(lineage=""))
+    found = cycle(edges)
+    if not found:
+        return
+    related = []
+    for index, address in enumerate(found):
+        needed = found[(index + 1) % len(found)]
+        place = _edge(project, address, needed)
+        if place:
+            related.append(Related(f"{address} needs {needed}", place))
+    raise InputError([Diagnostic(
+        Severity.ERROR, "cycle", f"these jobs need each other in a circle: {' -> '.join([*found, found[0]])}",
+        hint="remove one of the needs", range=related[0].range if related else None, address=found[0], related=tuple(related),
+    )])
+
+
+def check_not_empty(session: Session, options: PlanOptions) -> None:
+    """An empty project over a state with jobs is more often a wrong directory than a wish to delete everything. Raises InputError."""
+    if session.project.jobs or options.allow_empty or options.plan.destroy or not session.manager.state.jobs:
+        return
+    if session.project.removed or session.project.moved:
+        return
+    raise InputError.of(
+        "no_jobs", f"no job is declared, but the state has {len(session.manager.state.jobs)}",
+        detail=f"job files: {', '.join(session.settings.files)}",
+        hint="a wrong directory or pattern? --dangerous-allow-empty plans to delete every job",
+    )
+
+
+def _edge(project: Project, address: str, needed: str) -> Range | None:
+    job = project.jobs[address]
+    for index, need in enumerate(job.policy.needs):
+        if needed in need.addresses:
+            return job.locate(("needs", index)) or job.locate(("needs",)) or job.locate(())
+    return job.locate(())
+
+
+def copy_of(state: State) -> State:
+    """Records are frozen: a state whose dictionaries are its own is a whole copy."""
+    other = copy(state)
+    other.jobs, other.tombstones = dict(state.jobs), dict(state.tombstones)
+    other.runs, other.specs = dict(state.runs), dict(state.specs)
+    return other
+
+
+def _fold(state: State, events: Iterable[Event]) -> None:
+    for event in events:
+        fold(state, event)
+
+
+def warnings_of(sights: Sights) -> Iterable[Diagnostic]:
+    """What reading the backends should make a user aware of."""
+    for address, error in sights.unread.items():
+        yield Diagnostic(
+            Severity.WARNING, "not_read", f"its present could not be read: {error.summary}", error.detail,
+            "what the state says of it may be out of date", address=address,
+        )
+    for address, warning in sights.warnings:
+        yield Diagnostic(Severity.WARNING, "backend_warning", warning, address=address)
+
+
+def _visible_secrets(session: Session, made: Plan) -> Iterable[Diagnostic]:
+    for change in made.changes:
+        if change.acting and change.spec is not None and change.desired and session.places.configured(change.backend):
+            names = secret_names(change.spec)
+            if names and session.places.type(change.backend).secrets_visible:
+                yield Diagnostic(
+                    Severity.WARNING, "secret_visible", f"the value of {', '.join(sorted(names))} is visible in {change.backend}",
+                    "its service shows the environment of a job to everyone who may read the job", address=change.address,
+                )

@@ -1,0 +1,180 @@
+"""One command's view of one project: settings, jobs, state and backends, each opened when it is first needed."""
+
+import getpass
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jobform.config.read import ReadOptions, read_project, read_settings
+from jobform.engine.manager import Manager
+from jobform.engine.places import Places
+from jobform.model.job import BackendBlock, Project, Settings
+from jobform.model.values import Json, digest
+from jobform.protocols import LockInfo, LogSource, Place, Ref, Store, timestamp
+from jobform.run.runtime import Runtime
+from jobform.schema import SpecSchema
+
+KEPT_LOG = 64 * 1024
+"""Bytes of log that are kept beside the state for each attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which project, which target, and the variables of the command line."""
+
+    directory: Path
+    target: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    var_files: tuple[Path, ...] = ()
+    accept_older_state: bool = False
+
+
+class Session:
+    """Opens what a command asks for. Every part raises its own JobformError when it is first touched."""
+
+    def __init__(self, runtime: Runtime, where: Where) -> None:
+        self.runtime = runtime
+        self.where = where
+
+    @cached_property
+    def read_options(self) -> ReadOptions:
+        where = self.where
+        return ReadOptions(where.target, where.variables, where.var_files, self.runtime.environ)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """jobform.yaml for this target; no job file is read."""
+        return read_settings(self.where.directory, self.read_options)
+
+    @cached_property
+    def project(self) -> Project:
+        """Everything that the project's files say."""
+        return read_project(self.settings, self.read_options, self.runtime.registry)
+
+    @cached_property
+    def store(self) -> Store:
+        block = self.settings.state
+        store_type = self.runtime.registry.store(block.type)
+        return store_type.open(block.settings, self.settings.directory, self.runtime.clock, self.runtime.effect)
+
+    @cached_property
+    def unopened(self) -> Manager:
+        """The state's manager before anything was read: for replacing a state that cannot be read."""
+        return Manager(
+            self.store, self.runtime.clock, self.runtime.effect, self.settings.directory / ".jobform" / "seen.json",
+            recovery=(self.settings.directory, Path.cwd()),
+        )
+
+    @cached_property
+    def manager(self) -> Manager:
+        """The state, opened and checked against its pin and what was seen before."""
+        self.unopened.open(self.settings.lineage, accept_older=self.where.accept_older_state)
+        return self.unopened
+
+    def close(self) -> None:
+        """The command ends: fold what it recorded into a snapshot."""
+        if "unopened" in self.__dict__:
+            self.unopened.close()
+
+    @cached_property
+    def places(self) -> Places:
+        runtime = self.runtime
+        place = Place(self.settings.directory.resolve(), runtime.clock, runtime.effect, runtime.environ)
+        return Places(self.settings.backends, runtime.registry.backend, place)
+
+    def schema_of(self, type_name: str) -> SpecSchema:
+        """The schema of a backend type's spec."""
+        return self.runtime.registry.spec(type_name)
+
+    def completes(self, backend: str) -> bool:
+        """Whether the jobs of a configured backend end by themselves; true for one that is not configured any more."""
+        return not self.places.configured(backend) or self.places.type(backend).completes
+
+    def now(self) -> str:
+        """The present moment as the state writes it."""
+        return timestamp(self.runtime.clock.now())
+
+    def block_digests(self) -> dict[str, str]:
+        """By backend name, the digest of its whole block except credentials: approval binds to it."""
+        return {name: digest([block.type, self._public(block)]) for name, block in self.settings.backends.items()}
+
+    def _public(self, block: BackendBlock) -> Json:
+        schema = self.runtime.registry.settings(block.type)
+        return {key: value for key, value in block.settings.items() if not schema.rule((key,)).sensitive}
+
+    @contextmanager
+    def locked(self, command: str, timeout: float) -> Iterator[Manager]:
+        """The state under its lock, read again if anything moved. Raises LockHeldError after `timeout` seconds."""
+        manager = self.manager
+        with manager.locked(self.lock_info(command), timeout):
+            yield manager
+
+    def lock_info(self, command: str) -> LockInfo:
+        return LockInfo(
+            secrets.token_hex(8), self.who, socket.gethostname(), os.getpid(), command, self.now(), _run_url(self.runtime.environ),
+        )
+
+    @cached_property
+    def who(self) -> str:
+        """Who runs this command: the CI system's word, else the user's name."""
+        environ = self.runtime.environ
+        for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "USER", "LOGNAME"):
+            if environ.get(name):
+                return environ[name]
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # no environment and no entry in the user database
+            return f"uid {os.getuid()}"
+
+    @cached_property
+    def commit(self) -> str:
+        """The commit that the project is at, "" outside a checkout."""
+        environ = self.runtime.environ
+        for name in ("GITHUB_SHA", "CI_COMMIT_SHA", "BUILDKITE_COMMIT"):
+            if environ.get(name):
+                return environ[name]
+        return _head(self.settings.directory, environ)
+
+    def new_run(self) -> str:
+        """An id for a command that changes something: sorts by time."""
+        return f"{self.runtime.clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+    def keep_log(self, address: str, number: int) -> None:
+        """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet."""
+        record = self.manager.state.jobs.get(address)
+        attempt = next((a for a in record.attempts if a.n == number), None) if record else None
+        if attempt is None or attempt.removed or not self.places.configured(attempt.backend):
+            return
+        backend = self.places.backend(attempt.backend)
+        name = f"{attempt.name}.log"
+        if isinstance(backend, LogSource) and self.store.kept(name) is None:
+            data = backend.kept(Ref.of(attempt.ref), KEPT_LOG)
+            if data:
+                self.store.keep(name, data)
+
+
+def _run_url(environ: Mapping[str, str]) -> str:
+    if environ.get("GITHUB_RUN_ID"):
+        server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
+        return f"{server}/{repository}/actions/runs/{environ['GITHUB_RUN_ID']}"
+    return environ.get("CI_JOB_URL", environ.get("BUILDKITE_BUILD_URL", ""))
+
+
+def _head(directory: Path, environ: Mapping[str, str]) -> str:
+    resolved = directory.resolve()
+    if not any((parent / ".git").exists() for parent in (resolved, *resolved.parents)):
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=resolved, capture_output=True, text=True, timeout=5, check=False,  # noqa: S607  # the user's git
+            env={key: environ[key] for key in ("PATH", "HOME") if key in environ},
+        )
+    except (OSError, subprocess.TimeoutExpired):  # a record without a commit is better than no apply
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
