@@ -15,10 +15,11 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
-from jobform.cli import main
+from jobform.cli import COMMANDS, main
 from jobform.engine.manager import Manager
 from jobform.model.event import Begun, Ended, Event
 from jobform.plugins import Registry
@@ -99,14 +100,21 @@ def forget_intents() -> None:
     Manager.record = late
 
 
-def run(arguments: list[str], environ: Mapping[str, str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
+def plugins() -> Registry:
+    """What is installed, and the reference backend."""
+    return Registry(backends={TYPE.name: TYPE, SERVICE_TYPE.name: SERVICE_TYPE})
+
+
+def run(
+    arguments: list[str], environ: Mapping[str, str], stdin: TextIO, stdout: TextIO, stderr: TextIO,
+    registry: Registry | None = None,
+) -> int:
     """One command in this process; its exit code."""
     environ = dict(environ)
     hook = Hook(**json.loads(environ.pop(VARIABLE, "{}")))
     if hook.unrecorded_intents:
         forget_intents()
-    registry = Registry(backends={TYPE.name: TYPE, SERVICE_TYPE.name: SERVICE_TYPE})
-    runtime = Runtime(SystemClock(), Effects(hook), environ, registry, stdin, stdout, stderr)
+    runtime = Runtime(SystemClock(), Effects(hook), environ, registry or plugins(), stdin, stdout, stderr)
     try:
         return main(arguments, runtime) or 0
     except SystemExit as stop:
@@ -119,11 +127,17 @@ def serve() -> None:
     The streams are paths. The fork happens here, where everything is imported and there is one thread; the child is a real
     process and can be killed.
     """
+    registry = plugins()
+    for name in ("reference", "local"):
+        registry.spec(name)
+        registry.settings(name)
+    for module in {module for module, _ in COMMANDS.values()} | {"jinja2.sandbox", "jsonschema"}:
+        import_module(module)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            _child(request)
+            _child(request, registry)
         exit_code = _wait(child, request["timeout"])
         sys.stdout.write(json.dumps({"exit": exit_code}) + "\n")
         sys.stdout.flush()
@@ -141,7 +155,7 @@ def _wait(child: int, timeout: float) -> int:
         time.sleep(0.002)
 
 
-def _child(request: dict[str, str]) -> NoReturn:
+def _child(request: dict[str, Any], registry: Registry) -> NoReturn:
     code = 70
     try:
         os.setpgid(0, 0)
@@ -151,7 +165,7 @@ def _child(request: dict[str, str]) -> NoReturn:
             os.dup2(os.open(request[name], flags, 0o600), number)
         os.environ.clear()
         os.environ.update(request["environ"])
-        code = run(request["arguments"], request["environ"], sys.stdin, sys.stdout, sys.stderr)
+        code = run(request["arguments"], request["environ"], sys.stdin, sys.stdout, sys.stderr, registry)
     except BaseException:  # noqa: BLE001 - as an interpreter does at its end
         traceback.print_exc()
     finally:
