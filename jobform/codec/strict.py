@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -21,7 +22,9 @@ def read_json(data: bytes, limit: int, *, unique: bool = True) -> Json:
     except UnicodeDecodeError as error:
         raise Malformed(f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}") from None
     try:
-        value: Json = json.loads(text, object_pairs_hook=_unique if unique else None, parse_constant=_refuse_constant)
+        value: Json = json.loads(
+            text, object_pairs_hook=_unique if unique else None, parse_constant=_refuse_constant, parse_float=_finite,
+        )
     except Malformed:
         raise
     except json.JSONDecodeError as error:
@@ -62,6 +65,13 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
                 raise Malformed(f"duplicate key {ascii(key)[:60]}")
             seen.add(key)
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Malformed("a number is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
