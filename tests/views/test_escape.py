@@ -16,13 +16,18 @@ from jobform.protocols import Screen
 from jobform.views.escape import cells, ci_log, code, encodable, fenced, html_code, terminal
 from jobform.views.human import HumanView
 from jobform.views.markdown import MarkdownView
+from jobform.views.mermaid import mermaid
 from tests.views import samples
 
 OWN_CODES = re.compile(r"\x1b\[(?:0|1|2|3[1-6])m")
 
 WORST = "\x1b[2J\x9b\r\n\t\b\x07\u202e\u200b`|<>@#:/ a\ud800\u0301"
 
-ANYTHING = st.text(st.characters(), max_size=200) | st.text(st.sampled_from(WORST))
+TOKENS = ["```", "````", "`", "\n", "::", "##[", "</details>", "|", "/merge", "\x1b[2J", "a", " "]
+
+ANYTHING = (
+    st.text(st.characters(), max_size=200) | st.text(st.sampled_from(WORST)) | st.lists(st.sampled_from(TOKENS)).map("".join)
+)
 """Every character there is, lone surrogates too, and texts made of the worst ones only."""
 
 
@@ -118,6 +123,20 @@ def test_code_spans_and_blocks_cannot_be_left(text: str) -> None:
 def test_pipes_in_cells_and_tags_in_html(text: str) -> None:
     assert not re.search(r"(?<!\\)\|", code(text, cell=True))
     assert re.fullmatch(r"<code>[^<>]*</code>", html_code(text))
+
+
+@pytest.mark.parametrize(("text", "fence"), [
+    ("a", "```"), ("``", "```"), ("```\nout\n```", "````"), ("x ````` y", "``````"),
+])
+def test_a_fence_is_longer_than_any_inside(text: str, fence: str) -> None:
+    assert fenced(text) == f"{fence}text\n{text}\n{fence}\n"
+
+
+def test_a_label_cannot_end_itself_in_a_graph() -> None:
+    shown = mermaid({'x"]; click n0 "javascript:alert(1)"\n%%': []}, {})
+    assert shown.splitlines() == [
+        "flowchart LR", '  n0["x#34;]#59; click n0 #34;javascript#58;alert#40;1#41;#34;#92;n#37;#37;"]',
+    ]
 
 
 ATTACKS = {

@@ -87,10 +87,11 @@ def test_a_change_that_may_stop_something_is_destructive_whatever_its_action() -
 
 
 @pytest.mark.parametrize("other", [
-    Change("train[a=2]", Action.CREATE, Reason.NEW, "gpu"),
-    Change("train[a=2]", Action.RERUN, Reason.RETRY, "gpu"),
-    Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "cpu"),
-    Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", accepted=True),
+    Change("train[a=2]", Action.CREATE, Reason.SPEC_CHANGED, "gpu", fields=(field(),)),
+    Change("train[a=2]", Action.RERUN, Reason.GENERATION, "gpu", fields=(field(),)),
+    Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "cpu", fields=(field(),)),
+    Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", accepted=True, fields=(field(),)),
+    Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", phase="failed", fields=(field(),)),
     Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", fields=(field("spec.args"),)),
     Change("train[a=2]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", stop=1, fields=(field(),)),
     Change("other[a=1]", Action.RERUN, Reason.SPEC_CHANGED, "gpu", fields=(field(),)),
@@ -156,6 +157,11 @@ def test_one_huge_change_hides_no_other() -> None:
     text = markdown(samples.plan(big, Change("small", Action.CREATE, Reason.NEW)))
     assert "<code>small</code>" in text
     assert "Left out here: details of 1 change (1 update)" in text
+
+
+def test_every_instance_of_a_group_that_is_left_out_is_counted() -> None:
+    big = [Change(f"big[n={n}]", Action.UPDATE, Reason.SPEC_CHANGED, fields=(field(after="x" * 70_000),)) for n in range(7)]
+    assert "Left out here: details of 7 changes (7 update)" in markdown(samples.plan(*big))
 
 
 def test_the_command_to_apply_names_the_digest() -> None:
