@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobform.config.problem import Problem, Report
+from jobform.config.secrets import VARIABLE_PREFIX, environment_variable
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path, is_deferred
 
@@ -20,14 +21,14 @@ ReadFile = Callable[[str], str]
 """The text of a file of the project. Raises ValueError, with a plain sentence, or OSError."""
 
 Secrets = Callable[[str], str | None]
-"""The value of a secret by name, of a sensitive variable by `var.NAME`; None when the runner has none."""
+"""The value of a secret by name, of a sensitive variable by `JOBFORM_VAR_NAME`; None when the runner has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A tree with its templates replaced.
 
-    jobs: whose outputs are read. secrets: the names that are read, `var.NAME` for sensitive variables.
+    jobs: whose outputs are read. secrets: the names that are read, `JOBFORM_VAR_NAME` for sensitive variables.
     """
 
     value: Json
@@ -39,8 +40,9 @@ class Rendered:
 class Resolved:
     """A tree with its `{expr, with}` replaced. value may hold secrets: it is neither shown nor stored.
 
-    used: what was read of other jobs, keyed `jobs.prep.outputs.count`. missing: what is not there, also `secret('NAME')` and
-    `var.NAME`. problems: what could not be evaluated with the values that are there. Scalars with either stay as they are.
+    used: what was read of other jobs, keyed `jobs.prep.outputs.count`. missing: what is not there; of secrets the environment
+    variable that would hold it. problems: what could not be evaluated with the values that are there. Scalars with either stay
+    as they are.
     """
 
     value: Json = field(repr=False)
@@ -208,7 +210,7 @@ class _Walk:
                 if read.root == "jobs":
                     self.jobs.add(read.name)
                 elif self._renderer.later(read):
-                    self.secrets.add(read.name if read.root == "secret" else str(read))
+                    self.secrets.add(_secret_name(read))
         return {"expr": text, "with": {name: known[name] for name in sorted(known)}}
 
 
@@ -278,9 +280,9 @@ class _Resolution:
             return self._output(read, values) or read in expression.optional or self._lacks(name)
         elif _is_secret(read, known) and read not in expression.optional:
             if self._secrets is not None:
-                secret = self._secrets(read.name if read.root == "secret" else name)
+                secret = self._secrets(_secret_name(read))
                 if secret is None:
-                    return self._lacks(name)
+                    return self._lacks(environment_variable(_secret_name(read)))
                 values[read] = secret
             return True
         elif read not in expression.optional:
@@ -309,6 +311,10 @@ class _Resolution:
     def _lacks(self, name: str) -> bool:
         self.missing.add(name)
         return False
+
+
+def _secret_name(read: "Read") -> str:
+    return read.name if read.root == "secret" else VARIABLE_PREFIX + read.name
 
 
 def _is_secret(read: "Read", known: Mapping[str, Json]) -> bool:

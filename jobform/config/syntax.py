@@ -243,6 +243,9 @@ class _Walk:
         if read.root == "secret":
             if not _SECRET.fullmatch(read.name):
                 self._fault("a secret's name is written in capitals, as in secret('HF_TOKEN')", "", "bad_template", read.name)
+            elif read.name.startswith("JOBFORM_"):
+                hint = "secret('NAME') reads JOBFORM_SECRET_NAME: write NAME alone"
+                self._fault("a secret's name does not begin with JOBFORM_", hint, "bad_template", read.name)
             if not joined:
                 self._fault("a secret takes no filter and no test: it can only stand in a text", "", needle=read.name)
         self.joined[read] = self.joined.get(read, True) and joined

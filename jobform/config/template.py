@@ -14,7 +14,7 @@ from jinja2.exceptions import TemplateError, UndefinedError
 
 from jobform.config.sandbox import MOST_ITEMS, MOST_TEXT, Function, TemplateFault, environment, number
 from jobform.config.syntax import Fault, Read, check
-from jobform.model.values import Json
+from jobform.model.values import Json, is_deferred
 
 MOST_TEMPLATE = 64 * 1024
 _MOST_PIECES = 256
@@ -195,7 +195,10 @@ def plain(value: Any) -> Json:
         if isinstance(item, list | tuple):
             return [copy(below) for below in item]
         if isinstance(item, dict):
-            return {checked_text(str(key)): copy(below) for key, below in item.items()}
+            copied = {checked_text(str(key)): copy(below) for key, below in item.items()}
+            if is_deferred(copied):
+                raise TemplateFault("a map of just expr and with is reserved", code="reserved_shape")
+            return copied
         raise TemplateFault("the result is not plain data")
 
     return copy(value)
