@@ -1,15 +1,18 @@
 """The instances of a job with a matrix: combinations, exclude and include as GitHub Actions has them."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from jobform.config.problem import Problem
+from jobform.config.problem import Problem, Report
 from jobform.model.address import format_address, number_text, scalar_text
 from jobform.model.diagnostic import Severity
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path
+
+_LOST_ZERO = re.compile(r"[0-9]+\.[0-9]*[1-9]0+")
 
 MAX_INSTANCES = 100_000
 """How many instances one job may have."""
@@ -25,7 +28,7 @@ class Instance:
 
 
 def instances(
-    name: str, matrix: Mapping[str, Json], source: Callable[[Path], str], report: Callable[[Problem], None],
+    name: str, matrix: Mapping[str, Json], source: Callable[[Path], str], report: Report,
 ) -> list[Instance]:
     """Every instance of job `name`, in the order in which the matrix lists them.
 
@@ -53,7 +56,7 @@ def _included(
 ) -> list[Instance]:
     """The combinations with what `include` adds to them, then those that it adds.
 
-    An entry adds its values to every combination that it does not contradict; values of an axis are never overwritten, added ones are.
+    An entry adds its values to every combination that it does not contradict. An axis is never overwritten, added values are.
     """
     extra: list[dict[str, Json]] = [{} for _ in kept]
     own: list[dict[str, Json]] = []
@@ -69,7 +72,7 @@ def _included(
     return found + [Instance(format_address(name, entry), entry, entry) for entry in own]
 
 
-def _unique(found: list[Instance], report: Callable[[Problem], None]) -> list[Instance]:
+def _unique(found: list[Instance], report: Report) -> list[Instance]:
     unique: dict[str, Instance] = {}
     for instance in found:
         if instance.address in unique:
@@ -88,7 +91,7 @@ def _agrees(entry: Mapping[str, Json], values: Mapping[str, Json]) -> bool:
     return all(key in values and scalar_text(values[key]) == scalar_text(value) for key, value in entry.items())
 
 
-def _check_exclude(entry: Mapping[str, Json], axes: Mapping[str, list[Json]], path: Path, report: Callable[[Problem], None]) -> None:
+def _check_exclude(entry: Mapping[str, Json], axes: Mapping[str, list[Json]], path: Path, report: Report) -> None:
     unknown = [key for key in entry if key not in axes]
     for key in unknown:
         near = suggest(key, axes)
@@ -98,13 +101,13 @@ def _check_exclude(entry: Mapping[str, Json], axes: Mapping[str, list[Json]], pa
         report(Problem(path, "exclude_nothing", "this entry excludes nothing", severity=Severity.WARNING))
 
 
-def _warn_of_numbers(axes: Mapping[str, list[Json]], source: Callable[[Path], str], report: Callable[[Problem], None]) -> None:
+def _warn_of_numbers(axes: Mapping[str, list[Json]], source: Callable[[Path], str], report: Report) -> None:
     """`[3.9, 3.10]` has 3.1 in it."""
     for path, value in _floats(axes):
         written, read = source(path), number_text(value)
-        if written.endswith("0") and "." in written and "e" not in written.lower() and written != read and not written.endswith(".0"):
-            report(Problem(path, "number_text", f"{written} is read as the number {read}", hint=f'quote it if it is text: "{written}"',
-                           severity=Severity.WARNING))
+        if _LOST_ZERO.fullmatch(written):
+            report(Problem(path, "number_text", f"{written} is read as the number {read}",
+                           hint=f'quote it if it is text: "{written}"', severity=Severity.WARNING))
 
 
 def _floats(axes: Mapping[str, list[Json]]) -> Iterator[tuple[Path, float]]:

@@ -1,13 +1,11 @@
 """A job's entry outside `spec`, as a `Policy`; needs are resolved later, when all addresses are known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from jobform.config.problem import Problem, Report
 from jobform.model.job import OnChange, Policy, Rerun
 from jobform.model.units import parse_duration
 from jobform.model.values import Json
-
-_NOT_YET = "not supported yet"
 
 
 def read_policy(raw: Mapping[str, Json], report: Report) -> Policy:
@@ -28,9 +26,10 @@ def _rerun(raw: Json, report: Report) -> Rerun:
         return Rerun()
     on = _texts(raw["on"]) if "on" in raw else Rerun().on
     if "dependency" in on:
-        report(Problem(("rerun", "on", on.index("dependency")), "not_supported", f"rerun.on: dependency is {_NOT_YET}",
+        report(Problem(("rerun", "on", on.index("dependency")), "not_supported", "rerun.on: dependency is not supported yet",
                        hint="remove it; raise generation to run the job again"))
-    return Rerun(tuple(dict.fromkeys(on)), _whole(raw.get("max_attempts"), Rerun().max_attempts), _backoff(raw.get("backoff"), report))
+    attempts = _whole(raw.get("max_attempts"), Rerun().max_attempts)
+    return Rerun(tuple(dict.fromkeys(on)), attempts, _backoff(raw.get("backoff"), report))
 
 
 def _backoff(raw: Json, report: Report) -> tuple[float, float]:
@@ -38,15 +37,13 @@ def _backoff(raw: Json, report: Report) -> tuple[float, float]:
     if not isinstance(raw, str):
         return Rerun().backoff
     low, dots, high = raw.partition("..")
-    problem: Callable[[str], None] = lambda detail: report(  # noqa: E731  # one sentence, three uses
-        Problem(("rerun", "backoff"), "bad_duration", "\"backoff\" is not a duration or a range of two", detail, "for example 2m..30m"))
     try:
         seconds = parse_duration(low), parse_duration(high if dots else low)
+        if seconds[0] > seconds[1]:
+            raise ValueError("the first duration is longer than the second")
     except ValueError as error:
-        problem(str(error))
-        return Rerun().backoff
-    if seconds[0] > seconds[1]:
-        problem("the first duration is longer than the second")
+        summary = '"backoff" is not a duration or a range of two'
+        report(Problem(("rerun", "backoff"), "bad_duration", summary, str(error), "for example 2m..30m"))
         return Rerun().backoff
     return seconds
 

@@ -1,0 +1,90 @@
+"""From entries to jobs: render, validate, and settle what each needs."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from jobform.config.check import placed
+from jobform.config.drift import unknown_fields
+from jobform.config.expand import Entry
+from jobform.config.findings import Findings
+from jobform.config.matrix import Instance
+from jobform.config.needs import Directory, resolve_needs
+from jobform.config.policy import read_policy
+from jobform.config.problem import Problem
+from jobform.config.render import ReadFile, Renderer
+from jobform.config.validate import validate_spec
+from jobform.model.address import address_key
+from jobform.model.job import Job, Policy, Settings
+from jobform.model.values import Json
+from jobform.schema import SpecSchema
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class JobBuilder:
+    """Makes the jobs of one project."""
+
+    def __init__(
+        self, settings: Settings, read_file: ReadFile, names: Collection[str], specs: Mapping[str, SpecSchema],
+        findings: Findings,
+    ) -> None:
+        """names: of all jobs, also of those whose entries are wrong. specs: by backend name."""
+        self._settings, self._names, self._specs, self._findings = settings, names, specs, findings
+        self._renderer = Renderer(settings.variables, settings.sensitive, settings.target, read_file, names)
+
+    def build(self, entries: Iterable[Entry]) -> dict[str, Job]:
+        """Every instance of every entry by address, in address order; what is wrong is noted."""
+        kept = list(entries)
+        directory = Directory({
+            entry.name: sorted(((item.address, item.axes) for item in entry.instances), key=lambda pair: address_key(pair[0]))
+            for entry in kept
+        }, self._names)
+        made = [job for entry in kept for job in self._jobs(entry, directory)]
+        return {job.address: job for job in sorted(made, key=lambda job: address_key(job.address))}
+
+    def _jobs(self, entry: Entry, directory: Directory) -> Iterable[Job]:
+        def report(problem: Problem) -> None:
+            self._findings.add(placed(problem, entry))
+
+        policy = read_policy(entry.raw, report)
+        schema = self._specs.get(entry.backend.name)
+        if schema is not None:
+            unknown_fields(policy.ignore_drift, schema, report)
+        needs_templated = "needs" in entry.raw and entry.document.templated(("jobs", entry.name, "needs"))
+        for instance in entry.instances:
+            yield self._job(entry, instance, policy, schema, needs_templated, directory)
+
+    def _job(
+        self, entry: Entry, instance: Instance, policy: Policy, schema: SpecSchema | None, needs_templated: bool,
+        directory: Directory,
+    ) -> Job:
+        report = partial(self._report, entry, instance.address)
+        spec, outputs = entry.spec, _NOTHING
+        if entry.templated:
+            rendered = self._renderer.render(spec, instance.values, partial(self._report_spec, entry, instance.address))
+            assert isinstance(rendered.value, dict), "a map stays a map"
+            spec, outputs = rendered.value, rendered.jobs
+        if schema is not None:
+            report_spec = partial(self._report_spec, entry, instance.address)
+            spec = validate_spec(spec, entry.spec, schema, policy, report_spec, entry.spec_source)
+        needs: Json = entry.raw.get("needs")
+        if needs_templated:
+            listed = self._renderer.render({"needs": needs}, instance.values, report)
+            if listed.secrets or listed.jobs:
+                report(Problem(("needs",), "template_not_allowed", "needs may use var, matrix and target only", at_key=True))
+            assert isinstance(listed.value, dict), "a map stays a map"
+            needs = listed.value["needs"]
+        found = resolve_needs(needs, instance.address, outputs, directory, report) if needs or outputs else ()
+        generation = entry.raw.get("generation", 1)
+        return Job(
+            instance.address, entry.name, entry.backend.name, entry.backend.type, spec,
+            replace(policy, needs=found) if found else policy, int(generation) if isinstance(generation, int | float) else 1,
+            instance.values, instance.axes, entry.locate,
+        )
+
+    def _report(self, entry: Entry, address: str, problem: Problem) -> None:
+        self._findings.add_for(entry.name, placed(problem, entry, (), address))
+
+    def _report_spec(self, entry: Entry, address: str, problem: Problem) -> None:
+        self._findings.add_for(entry.name, placed(problem, entry, ("spec",), address))
