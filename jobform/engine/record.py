@@ -1,8 +1,8 @@
 """The only place that changes a `State`: each event is folded in once, in the order in which events became durable.
 
 Rules that every fold keeps: attempt numbers of an address only rise, also across tombstones; an attempt that has ended is never
-changed except by what is done to its remains; a settled change stays settled. An event that does not fit raises StateError with
-code `journal_inconsistent`.
+changed except by what is done to its remains; a settled change stays settled, but what was done may still be cancelled: that
+ends its retries. An event that does not fit raises StateError with code `journal_inconsistent`.
 """
 
 from collections.abc import Callable
@@ -94,10 +94,13 @@ class Recorder:
         self._settle(event.address, event.how)
 
     def _settle(self, address: str, how: str) -> None:
-        """Close the open accepted change of an address, in its record and in its run; quiet when it is closed already."""
+        """Close the open accepted change of an address, in its record and in its run; quiet when it is closed already.
+
+        What was done can still be cancelled, or lose its need: its attempt ended, and no retry is to follow.
+        """
         record = self._record(address)
         accepted = record.accepted
-        if accepted is None or accepted.settled is not None:
+        if accepted is None or (accepted.settled is not None and (accepted.settled != SETTLED_DONE or how == SETTLED_DONE)):
             return
         self._state.jobs[address] = replace(record, accepted=replace(accepted, settled=how))
         self._settle_run(accepted.run, address, how)

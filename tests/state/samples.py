@@ -197,7 +197,8 @@ def _step(random: Random, state: State, address: str, serial: int) -> list[Event
     if choice < 0.6 and f"{address}2" not in state.jobs:
         return [Moved(address, f"{address}2", AT)]
     if last is None or last.ended:
-        return [Begun(address, intent(state.last_attempt(address) + 1, spec=f"s{random.randrange(3)}"))]
+        return [SpecStored("s9", {"command": ["true"]}), Begun(address, intent(state.last_attempt(address) + 1, spec="s9"))]
     if choice < 0.7:
-        return [Begun(address, intent(last.n, random.choice([Op.UPDATE, Op.CANCEL, Op.DELETE])))]
+        op = random.choice([Op.UPDATE, Op.CANCEL, Op.DELETE])
+        return [SpecStored("s8", {"command": ["false"]}), Begun(address, intent(last.n, op, spec="s8"))]
     return [Observed(address, last.n, AT, random.choice(list(Phase)), exit=random.choice([None, 0, 1]), started_at=AT)]
