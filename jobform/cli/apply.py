@@ -101,7 +101,7 @@ def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_:
     except LockHeldError as error:
         target.tell(error.diagnostics)
         return 2
-    code = _end(target, observer, outcome)
+    code = _end(observer, outcome)
     return 2 if code == 0 and outcome.progress else code
 
 
@@ -126,7 +126,7 @@ def wait(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_col
         outcome = applying.follow(
             session, _wait_options(kwargs, "wait"), observer, stop, lambda address: chosen is None or address in chosen,
         )
-    return _end(target, observer, outcome)
+    return _end(observer, outcome)
 
 
 @click.command(epilog="""\b
@@ -145,8 +145,7 @@ def cancel(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_c
     session = target.session(where(kwargs))
     with _observing(target) as observer, stopping(target) as stop:
         outcome = editing.cancel(session, selectors, _wait_options(kwargs, "cancel"), observer, stop)
-    code = _end(target, observer, outcome, quiet=("job_cancelled", "change_cancelled"))
-    return 0 if code == 8 and all(d.code in ("job_cancelled", "backend_warning") for d in outcome.diagnostics) else code
+    return _end(observer, outcome)
 
 
 @click.command(epilog="""\b
@@ -165,7 +164,7 @@ def rerun(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_co
     session = target.session(where(kwargs))
     with _observing(target) as observer, stopping(target) as stop:
         outcome = editing.rerun(session, selectors, _wait_options(kwargs, "rerun"), observer, stop)
-    return _end(target, observer, outcome)
+    return _end(observer, outcome)
 
 
 def _apply(target: App, kwargs: dict[str, Any], approval: Approval, command: str) -> int:
@@ -177,7 +176,7 @@ def _apply(target: App, kwargs: dict[str, Any], approval: Approval, command: str
 
     with _observing(target) as observer, stopping(target) as stop:
         outcome = applying.apply(session, options, observer, confirm, stop)
-    return _end(target, observer, outcome)
+    return _end(observer, outcome)
 
 
 def _apply_options(kwargs: dict[str, Any], approval: Approval, command: str) -> ApplyOptions:
@@ -223,6 +222,6 @@ def _observing(target: App) -> Iterator[Observer]:
         yield observer
 
 
-def _end(target: App, observer: Observer, outcome: Outcome, quiet: tuple[str, ...] = ()) -> int:
-    observer.ended(outcome, [d for d in outcome.diagnostics if d.code not in quiet])
+def _end(observer: Observer, outcome: Outcome) -> int:
+    observer.ended(outcome)
     return outcome.exit

@@ -1,13 +1,11 @@
 """What people and machines see while an apply runs."""
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from jobform.cli.app import App
 from jobform.cli.plan import summarise
 from jobform.model.change import Plan
-from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Event
 from jobform.run.outcome import Outcome
 from jobform.views.progress import PlainProgress, Progress, ProgressView
@@ -44,9 +42,9 @@ class LineObserver:
     def waiting(self, left: int) -> None:
         del left
 
-    def ended(self, outcome: Outcome, diagnostics: Sequence[Diagnostic]) -> None:
+    def ended(self, outcome: Outcome) -> None:
         """The last words: what went wrong, then the counts."""
-        self._target.tell(diagnostics)
+        self._target.tell(outcome.diagnostics)
         if outcome.note:
             self._target.err.write(outcome.note + "\n")
         if not outcome.declined:
@@ -69,7 +67,7 @@ class StreamObserver:
     def waiting(self, left: int) -> None:
         del left
 
-    def ended(self, outcome: Outcome, diagnostics: Sequence[Diagnostic]) -> None:
-        for diagnostic in diagnostics:
+    def ended(self, outcome: Outcome) -> None:
+        for diagnostic in outcome.diagnostics:
             self._target.print(self._target.view.diagnostic_line(diagnostic))
         self._target.print(self._target.view.summary_line(outcome.counts, outcome.exit))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from jobform.engine.body import InvalidOutput, MissingSecret, Resolve
 from jobform.engine.calls import Answer, Done, Failed, make
-from jobform.engine.intents import intent_for
+from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.places import Places
 from jobform.engine.refresh import Sights, observe, recover
 from jobform.engine.retry import retry_due
@@ -252,7 +252,9 @@ class Scheduler:
         if answer.started:
             return [over]  # the next look at it decides: a started run needs an explicit yes
         if answer.gone:
-            return [over, Ended(address, Op.DELETE, call.attempt, at, ok=True)]
+            attempt = next(a for a in self.state.jobs[address].attempts if a.n == call.attempt)
+            nothing_left = intent_of(attempt, Op.DELETE, attempt.body_hash, at, attempt.run)
+            return [over, Begun(address, nothing_left), Ended(address, Op.DELETE, call.attempt, at, ok=True)]
         clean_up = call.op is Op.DELETE and call.attempt != getattr(self.state.jobs[address].last, "n", None)
         if clean_up:
             self._cleaned.add((address, call.attempt))
@@ -349,7 +351,7 @@ class Scheduler:
     def _hoped(self) -> bool:
         """Whether a blocked address waits for one that still moves."""
         return any(
-            needed in self._waiting or needed in self._blocked and self._blocked[needed].why != "need"
+            needed in self._waiting or (needed in self._blocked and self._blocked[needed].why != "need")
             for block in self._blocked.values() for needed in block.addresses
         )
 

@@ -135,6 +135,8 @@ def _open_intent(case: Case) -> Change:
 
 def _removed(case: Case) -> Change:
     """No longer in the project's files, or everything is being destroyed."""
+    if case.record is None:
+        return _change(case, Action.NO_OP, Reason.UNCHANGED)
     last, reason = case.last, Reason.DESTROY if case.flags.destroy else Reason.REMOVED
     leave = case.removal is False and not case.flags.destroy
     if last is None or last.ended:

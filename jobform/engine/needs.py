@@ -49,9 +49,9 @@ def judge_record(address: str, record: Record | None, when: When, completes: boo
     """What the state alone says of one need. completes: whether jobs of that backend type end by themselves."""
     if record is None or record.desired is None:
         return Verdict.OVER, f"{address} is not in the state"
-    if record.intent is not None or record.hold is not None:
-        return _held(address, record)
     accepted = record.accepted
+    if record.intent is not None:
+        return Verdict.WAIT, ""
     if accepted and accepted.action in NEW_ATTEMPT:
         if accepted.settled is None:
             return Verdict.WAIT, ""
@@ -83,12 +83,6 @@ def judge_attempt(address: str, attempt: Attempt, when: When, completes: bool) -
     if attempt.phase is Phase.SUCCEEDED:
         return Verdict.MET, ""
     return Verdict.OVER, f"{address} has {attempt.phase} and will not run again by itself"
-
-
-def _held(address: str, record: Record) -> tuple[Verdict, str]:
-    if record.hold is None:
-        return Verdict.WAIT, ""
-    return Verdict.OVER, f"{address} is on hold: {record.hold.reason}"
 
 
 def _words(settled: str) -> str:

@@ -10,6 +10,7 @@ from jobform.engine.moves import concrete_moves
 from jobform.engine.needs import NEW_ATTEMPT, Verdict, ask, judge_attempt, judge_record
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights
+from jobform.engine.retry import moment
 from jobform.model.address import Selector, address_key, parse_address
 from jobform.model.change import Action, Change, Plan, Reason
 from jobform.model.diagnostic import Diagnostic
@@ -37,11 +38,12 @@ class Options:
 class Basis:
     """Everything that a plan is made from. state: with what the backends said folded in; it is not changed.
 
-    blocks: by backend name, the digest of its settings without credentials. completes: by backend name.
+    lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its settings without credentials. completes: by backend name.
     """
 
     project: Project
     state: State
+    lineage: str
     sights: Sights
     schema: Callable[[str], SpecSchema]
     blocks: Mapping[str, str]
@@ -67,13 +69,12 @@ def make_plan(basis: Basis) -> Plan:
             case = _case(address, basis, state, wanted.get(address))
             change = _gate(decide(case), state, changes, basis)
             source = moves[address].source if address in moves else ""
-            changes[address] = _bound(_renamed(change, source), case, basis)
+            changes[address] = _timed(_bound(_renamed(change, source), case, basis), case, basis.created_at)
     in_order = tuple(changes[address] for address in sorted(changes, key=address_key))
     settings = basis.project.settings
-    lineage = basis.state.lineage
     return Plan(
-        settings.project, lineage, settings.target,
-        plan_digest(lineage, settings.target, in_order) if basis.options.approvable else None,
+        settings.project, basis.lineage, settings.target,
+        plan_digest(basis.lineage, settings.target, in_order) if basis.options.approvable else None,
         in_order, basis.created_at, basis.options.destroy, basis.diagnostics,
     )
 
@@ -185,7 +186,7 @@ def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change],
         if record is None:
             return Verdict.OVER, f"{needed} has not run and is not part of this plan"
         return judge_record(needed, record, when, completes)
-    if change.action in NEW_ATTEMPT or change.reason in (Reason.IN_FLIGHT, Reason.UNKNOWN_SUBMISSION):
+    if change.action in NEW_ATTEMPT or change.reason in _UNDECIDED:
         return Verdict.WAIT, ""
     if change.action in (Action.DELETE, Action.FORGET):
         return Verdict.OVER, f"{needed} is being removed"
@@ -194,6 +195,10 @@ def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change],
     if record is None or record.last is None:
         return Verdict.OVER, f"{needed} has not run: {change.action} ({change.reason})"
     return judge_attempt(needed, record.last, when, completes)
+
+
+_UNDECIDED = frozenset({Reason.IN_FLIGHT, Reason.UNKNOWN_SUBMISSION, Reason.INVALID_OUTPUT})
+"""A job that was accepted and has not run for one of these reasons may still run."""
 
 
 def _renamed(change: Change, source: str) -> Change:
@@ -213,6 +218,14 @@ def _bound(change: Change, case: Case, basis: Basis) -> Change:
     )
     bound = replace(change, precondition=precondition(case.address, state, change, basis.sights))
     return replace(bound, desired_hash=desired_hash(bound, basis.blocks.get(change.backend, "")))
+
+
+def _timed(change: Change, case: Case, now: str) -> Change:
+    """How long the live run has been going, where a person decides about stopping it."""
+    last = case.last
+    if change.action not in (Action.BLOCK, Action.REPLACE, Action.DELETE) or last is None or not last.live or last.started_at is None:
+        return change
+    return replace(change, running_seconds=max(0.0, (moment(now) - moment(last.started_at)).total_seconds()))
 
 
 def _any(selectors: Iterable[Selector], address: str) -> bool:

@@ -105,7 +105,7 @@ def _attempt(state: State, address: str, record: Record, accepted: Accepted, wor
     if accepted.action != Action.REPLACE or last.asked_stop:
         return Wait("end")
     ready = _needs(state, address, record, world)
-    return ready if ready else _stop(address, last, accepted, world)
+    return ready or _stop(address, last, accepted, world)
 
 
 def _stop(address: str, last: Attempt, accepted: Accepted, world: World) -> Todo:

@@ -201,9 +201,17 @@ def _drive(work: Work) -> Outcome:
             work.timed_out = True
             break
         work.observer.waiting(scheduler.live)
-        clock.sleep(delay)
+        _pause(work, delay)
         delay = low if _later_step(work) else min(high, delay * 1.5)
     return conclude(work)
+
+
+def _pause(work: Work, seconds: float) -> None:
+    """Sleep in slices short enough for a signal to be answered at once."""
+    clock = work.session.runtime.clock
+    until = clock.monotonic() + seconds
+    while not work.stop.requested and (left := until - clock.monotonic()) > 0:
+        clock.sleep(min(left, 0.1))
 
 
 def _later_step(work: Work) -> bool:

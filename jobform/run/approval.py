@@ -76,7 +76,7 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
     state, settings = session.manager.state, session.settings
     if file.digest is None:
         raise StaleError.of("not_appliable", "this plan was made with --offline and cannot be applied", hint="make it without --offline")
-    own = ((file.lineage, state.lineage, "lineage"), (file.project, settings.project, "project"), (file.target, settings.target, "target"))
+    own = ((file.lineage, session.lineage, "lineage"), (file.project, settings.project, "project"), (file.target, settings.target, "target"))
     for said, present, what in own:
         if said != present:
             raise StaleError.of("other_" + what, f"this plan is for {what} {said!r}, here it is {present!r}")

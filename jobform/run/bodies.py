@@ -26,7 +26,7 @@ class Bodies:
         described = resolve(spec, outputs, None)
         if described.missing:
             raise InvalidOutput(f"{', '.join(sorted(described.missing))} is not there")
-        shown = self._checked(described.value, desired)
+        shown = self._checked(described.value, spec, desired)
         key = digest({"type": desired.type, "spec": shown})
         if not secret_names(shown):
             return Body(shown, shown, key, described.used)
@@ -34,7 +34,7 @@ class Bodies:
         full = resolve(spec, outputs, self._noting(used))
         if full.missing:
             raise MissingSecret(tuple(sorted(full.missing)))
-        return Body(self._checked(full.value, desired), shown, key, described.used, tuple(used))
+        return Body(self._checked(full.value, spec, desired), shown, key, described.used, tuple(used))
 
     def require(self, specs: Iterable[tuple[str, Mapping[str, Json]]]) -> None:
         """Refuse to begin while a secret of these (address, spec) pairs is missing. Raises InputError naming every one."""
@@ -63,10 +63,10 @@ class Bodies:
 
         return value_of
 
-    def _checked(self, value: Json, desired: Desired) -> dict[str, Json]:
+    def _checked(self, value: Json, written: dict[str, Json], desired: Desired) -> dict[str, Json]:
         assert isinstance(value, dict)
         problems: list[Problem] = []
-        checked = validate_spec(value, value, self._schema(desired.type), desired.policy, problems.append)
+        checked = validate_spec(value, written, self._schema(desired.type), desired.policy, problems.append)
         errors = [problem for problem in problems if problem.severity is Severity.ERROR and problem.code not in ("plain_secret", "reserved_shape")]
         if errors:
             first = errors[0]

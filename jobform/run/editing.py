@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from jobform.engine.apply import Stop
 from jobform.engine.calls import Done, make
@@ -10,6 +11,7 @@ from jobform.engine.manager import Manager
 from jobform.engine.needs import NEW_ATTEMPT
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector
+from jobform.model.diagnostic import Severity
 from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.event import Begun, ChangeAccepted, Ended, Event, Released, Removed, Resolved, RunStarted, Settled
 from jobform.model.state import Accepted, Attempt, Op, Record, RunChange, State
@@ -50,7 +52,10 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
         for address in chosen:
             _cancel(session, observer, address)
 
-    return follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
+    outcome = follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
+    others = tuple(found for found in outcome.diagnostics if found.code not in ("job_cancelled", "change_cancelled"))
+    stopped = outcome.exit == 8 and all(found.severity is Severity.WARNING for found in others)
+    return replace(outcome, exit=0 if stopped else outcome.exit, diagnostics=others)
 
 
 def rerun(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:

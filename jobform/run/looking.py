@@ -93,6 +93,6 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
-            yield terminal(line.decode("utf-8", "replace"))
+            yield terminal(line.decode("utf-8", "replace"), multiline=True)
     if rest:
-        yield terminal(rest.decode("utf-8", "replace"))
+        yield terminal(rest.decode("utf-8", "replace"), multiline=True)

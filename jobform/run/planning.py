@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from jobform.config.secrets import secret_names
 from jobform.engine.graph import cycle
-from jobform.engine.plan import Basis, Options, edges_of, make_plan, desired_of
+from jobform.engine.plan import Basis, Options, desired_of, edges_of, make_plan
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights, observe, recover
 from jobform.model.change import Plan
@@ -45,7 +45,7 @@ def plan(session: Session, options: PlanOptions) -> Plan:
 def plan_of(session: Session, state: State, sights: Sights, options: PlanOptions, in_flight: frozenset[str] = frozenset()) -> Plan:
     """The plan against a state that is as fresh as it will be."""
     basis = Basis(
-        session.project, state, sights, session.schema_of, session.block_digests(), session.completes,
+        session.project, state, session.lineage, sights, session.schema_of, session.block_digests(), session.completes,
         replace(options.plan, approvable=not options.offline), session.now(), in_flight,
         (*session.project.warnings, *session.manager.warnings, *warnings_of(sights)),
     )

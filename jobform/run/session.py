@@ -77,6 +77,11 @@ class Session:
         self.unopened.open(self.settings.lineage, accept_older=self.where.accept_older_state)
         return self.unopened
 
+    @property
+    def lineage(self) -> str:
+        """The state's lineage as approvals name it: "" while nothing is stored, since the next command would begin another one."""
+        return self.manager.state.lineage if self.manager.stored else ""
+
     def close(self) -> None:
         """The command ends: fold what it recorded into a snapshot."""
         if "unopened" in self.__dict__:

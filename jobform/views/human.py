@@ -58,10 +58,16 @@ class HumanView:
     def version_line(self) -> str:
         return ""
 
+    def plan_line(self, plan: Plan) -> str:
+        return self.plan(plan)
+
+    def diagnostic_line(self, diagnostic: Diagnostic) -> str:
+        return self.diagnostics([diagnostic])
+
     def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
-        del exit_code
         parts = [f"{number:,} {word.replace('_', ' ')}" for word, number in counts.items() if number]
-        return self._shown(self._paint(f"Done: {', '.join(parts) or 'nothing to do'}.", "bold") + "\n")
+        word = "Done" if exit_code == 0 else f"Ended with exit code {exit_code}"
+        return self._shown(self._paint(f"{word}: {', '.join(parts) or 'nothing to do'}.", "bold") + "\n")
 
     def _shown(self, text: str) -> str:
         """What every word goes through last: no line is a command to a CI runner, and the stream can carry every character."""

@@ -92,6 +92,14 @@ class JsonView:
         """The event stream's first line."""
         return _line({"type": "version", "format_version": FORMAT_VERSION, "jobform": _version()})
 
+    def plan_line(self, plan: Plan) -> str:
+        """The plan as an entry of the event stream: what `plan --format json` prints, on one line."""
+        return _line({"type": "plan", **json.loads(self.plan(plan))})
+
+    def diagnostic_line(self, diagnostic: Diagnostic) -> str:
+        """A finding as an entry of the event stream."""
+        return _line({"type": "diagnostic", **_diagnostic(diagnostic)})
+
     def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
         """The event stream's last line."""
         return _line({"type": "summary", "counts": dict(counts), "exit": exit_code})

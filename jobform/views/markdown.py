@@ -84,6 +84,12 @@ class MarkdownView:
     def version_line(self) -> str:
         return ""
 
+    def plan_line(self, plan: Plan) -> str:
+        return self.plan(plan)
+
+    def diagnostic_line(self, diagnostic: Diagnostic) -> str:
+        return self.diagnostics([diagnostic])
+
     def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
         return self._human.summary_line(counts, exit_code)
 
