@@ -74,8 +74,10 @@ def explain(value: Json, context: Context) -> Iterator[Finding]:
     """Every mistake in a value, in the order in which jsonschema meets them."""
     found = [finding for mistake in mistakes(value, context.schema, context.unknown) for finding in _findings(mistake, context)]
     mistyped = {(finding.path[:-1], finding.hint) for finding in found if finding.code == "unknown_key"}
+    other_type = {finding.path for finding in found if finding.code in ("wrong_type", "no_value")}
     for finding in found:
-        if finding.code != "missing_key" or (finding.path, _meant(finding.key)) not in mistyped:
+        follows = (finding.path, _meant(finding.key)) in mistyped if finding.code == "missing_key" else finding.path in other_type
+        if not follows or finding.code in ("wrong_type", "no_value"):
             yield finding
 
 
@@ -258,7 +260,7 @@ def _excluded(value: Json, forbidden: Json, path: Path) -> Finding:
     keys = forbidden.get("required") if isinstance(forbidden, dict) else None
     if isinstance(keys, list) and len(keys) > 1 and isinstance(value, dict):
         return _exclusive([str(key) for key in keys], path)
-    if isinstance(keys, list) and keys:
+    if isinstance(keys, list) and keys and isinstance(value, dict):
         return Finding((*path, str(keys[0])), "unknown_key", f"the key {quoted(keys[0])} is not allowed here", at_key=True)
     return Finding(path, "bad_value", f"{named(path)} is not allowed here")
 

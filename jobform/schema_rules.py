@@ -65,7 +65,6 @@ class RuleTree:
         self._document = document
         self._nodes: dict[tuple[int, Rule], Node] = {}
         self.root = self.node(document, Rule())
-        self.unknown = Node(self, [], Rule(known=False))
 
     def node(self, schema: Json, parent: Rule) -> "Node":
         """The node of a subschema below a parent with this rule."""
@@ -79,17 +78,16 @@ class RuleTree:
         """The node of a path; where the schema has no such field, one with the nearest ancestor's rule and `rule.known` False."""
         node = self.root
         for part in path:
-            below = node.child(part)
-            if below is self.unknown:
-                return Node(self, [], replace(node.rule, known=False, list_key=None))
-            node = below
+            node = node.child(part)
         return node
 
 
 class Node:
     """One place in a schema: its rule, how its values are normalised, and what lies below."""
 
-    __slots__ = ("_additional", "_items", "_layers", "_named", "_patterns", "_prefix", "_tree", "kind", "result", "rule", "text_only")
+    __slots__ = (
+        "_additional", "_items", "_layers", "_named", "_patterns", "_prefix", "_tree", "kind", "result", "rule", "text_only",
+    )
 
     def __init__(self, tree: RuleTree, layers: list[Schema], rule: Rule) -> None:
         self.rule = rule
@@ -106,7 +104,7 @@ class Node:
         self._prefix = max(map(len, prefixes), default=0)
 
     def child(self, part: str | int) -> "Node":
-        """The node of a key or of a list position; the tree's `unknown` when the schema says nothing of it."""
+        """The node of a key or of a list position; one with `rule.known` False when the schema does not have it."""
         if isinstance(part, int):
             return self.item(part)
         node = self._named.get(part)
@@ -152,12 +150,14 @@ class Node:
         return self._first("items")
 
     def _first(self, keyword: str) -> "Node":
-        """The first subschema under `keyword`; one that forbids (`false`) or is absent gives the unknown node."""
+        """The node of the first subschema under `keyword`; of none, one that only inherits. A free-form map knows every key."""
         for layer in self._layers:
             schema = layer.get(keyword)
             if schema is True or isinstance(schema, dict):
                 return self._tree.node(schema, self.rule)
-        return self._tree.unknown
+        free = keyword == "additionalProperties" and any(
+            "object" in type_names(layer) and keyword not in layer and "properties" not in layer for layer in self._layers)
+        return Node(self._tree, [], replace(self.rule, known=free and self.rule.known, list_key=None))
 
 
 def normalise(value: Json, node: Node) -> Json:
