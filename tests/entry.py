@@ -19,13 +19,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from jobform.backends.local.backend import TYPE as LOCAL
 from jobform.cli import COMMANDS, main
 from jobform.engine.manager import Manager
 from jobform.model.event import Begun, Ended, Event
 from jobform.plugins import Registry
 from jobform.protocols import SystemClock
 from jobform.run.runtime import Runtime
+from jobform.stores.file import TYPE as FILE
 from jobform.testing.reference import SERVICE_TYPE, TYPE
+from jobform.views.human import HumanView
+from jobform.views.json import JsonView
+from jobform.views.markdown import MarkdownView
 
 VARIABLE = "JOBFORM_TEST_HOOK"
 
@@ -36,14 +41,15 @@ ERRORS = {error.__name__: error for error in (MemoryError, RecursionError, Runti
 class Hook:
     """What the effect hook does.
 
-    record: a file that gets one line per effect, `name address`. at: the number of the effect, from 1, at which `do` happens:
-    `kill` (kill -9 of this process), `INT` or `TERM` (that signal, and on), or the name of an exception to raise.
-    unrecorded_intents: keep each `Begun` back until its call is over, as if nobody wrote intents; only to prove that the tests
-    notice.
+    record: a file that gets one line per effect, `name address`. at: the number of the effect, from 1, at which `do` happens;
+    with name, only effects of this name count. do: `kill` (kill -9 of this process), `INT` or `TERM` (that signal, and on), or
+    the name of an exception to raise. unrecorded_intents: keep each `Begun` back until its call is over, as if nobody wrote
+    intents; only to prove that the tests notice.
     """
 
     record: str = ""
     at: int = 0
+    name: str = ""
     do: str = "kill"
     unrecorded_intents: bool = False
 
@@ -62,10 +68,10 @@ class Effects:
 
     def __call__(self, name: str, address: str) -> None:
         with self._lock:
-            self._count += 1
+            self._count += self._hook.name in ("", name)
             if self._file >= 0:
                 os.write(self._file, f"{name} {address}\n".encode())
-            met = self._count == self._hook.at
+            met = self._count == self._hook.at and self._hook.name in ("", name)
         if met:
             self._act()
 
@@ -101,8 +107,11 @@ def forget_intents() -> None:
 
 
 def plugins() -> Registry:
-    """What is installed, and the reference backend."""
-    return Registry(backends={TYPE.name: TYPE, SERVICE_TYPE.name: SERVICE_TYPE})
+    """What comes with jobform, whether or not it is installed here, and the reference backend."""
+    return Registry(
+        backends={"local": LOCAL, TYPE.name: TYPE, SERVICE_TYPE.name: SERVICE_TYPE}, stores={"file": FILE},
+        views={"human": HumanView, "json": JsonView, "markdown": MarkdownView},
+    )
 
 
 def run(

@@ -56,14 +56,10 @@ def test_kill_again_while_recovering(kind: str, seed: int, tmp_path: Path, warm:
 
 def test_sweep_notices_when_intents_are_not_recorded_first(tmp_path: Path, warm: Warm, server: ReferenceServer) -> None:
     """Where every request makes a run, the journalled intent is all that prevents a second one: without it there are two."""
-    points = points_of(
-        ServerScene.make(tmp_path / "whole", warm, 1, server, "always_creates"), tmp_path / "points",
-    )
-    at = 1 + next(index for index, point in enumerate(points) if point.startswith("backend.submit.after"))
     found = []
     for broken in (False, True):
         scene = ServerScene.make(tmp_path / f"broken-{broken}", warm, 1, server, "always_creates", seconds=5.0)
-        killed = scene.apply(hook=Hook(at=at, unrecorded_intents=broken))
+        killed = scene.apply(hook=Hook(at=1, name="backend.submit.after", unrecorded_intents=broken))
         assert killed.exit == KILLED, killed
         scene.apply("--detach")
         found.append((two_live(scene.entries()), twice(scene.entries())))
