@@ -146,7 +146,9 @@ def intent(attempt: int = 1, op: Op = Op.SUBMIT, run: str = "run-1", spec: str =
 def first_apply(addresses: tuple[str, ...] = ("prep", "train"), run: str = "run-1") -> list[Event]:
     """A run that accepts and submits each address once; nothing has ended."""
     result: list[Event] = [
-        RunStarted(run, AT, "apply", "me", "c0ffee", "digest", tuple(RunChange(each, "create", "d" * 64, 1) for each in addresses)),
+        RunStarted(
+            run, AT, "apply", "me", "c0ffee", "digest", tuple(RunChange(each, "create", "d" * 64, 1) for each in addresses),
+        ),
         SpecStored("s1", {"command": ["true"]}),
     ]
     result += [ChangeAccepted(each, accepted(run), desired()) for each in addresses]
@@ -160,9 +162,7 @@ def history(seed: int, length: int, addresses: tuple[str, ...] = ("a", "b", "c")
     random = Random(seed)
     state = State(LINEAGE)
     recorder = Recorder(state)
-    serial = 0
-    for _ in range(length):
-        serial += 1
+    for serial in range(length):
         for event in _step(random, state, random.choice(addresses), serial):
             recorder.fold(event)
             yield event

@@ -177,7 +177,8 @@ def test_malformed_states(edit: Callable[[dict[str, Any]], object], place: str) 
 @pytest.mark.parametrize(("data", "word"), [
     (b"", "not JSON"), (b"null", "expected an object"), (b"[]", "expected an object"), (b"{", "not JSON"), (b"\xff", "not UTF-8"),
     (b"\xef\xbb\xbf{}", "not JSON"), (b"[" * 200_000, "nested too deeply"), (b'{"a":' * 200_000, "nested too deeply"),
-    (b'{"a":NaN}', "NaN"), (b'{"a":-Infinity}', "Infinity"), (b'{"a":1e999}', "too large"), (b'{"serial":1,"serial":2}', "duplicate key 'serial'"),
+    (b'{"a":NaN}', "NaN"), (b'{"a":-Infinity}', "Infinity"), (b'{"a":1e999}', "too large"),
+    (b'{"serial":1,"serial":2}', "duplicate key 'serial'"),
     (b'{"format_version":' + b"9" * 5000 + b"}", "too large"),
 ])
 def test_hostile_text(data: bytes, word: str) -> None:
@@ -189,7 +190,8 @@ def test_hostile_text(data: bytes, word: str) -> None:
 
 @pytest.mark.parametrize(("edit", "word"), [
     (lambda d: d.update(format_version=2), "format 2"), (lambda d: d.pop("digest"), "missing key 'digest'"),
-    (lambda d: d["summary"].update(create=0), "summary"), (lambda d: d["changes"][0].update(action="explode"), "changes[0].action"),
+    (lambda d: d["summary"].update(create=0), "summary"),
+    (lambda d: d["changes"][0].update(action="explode"), "changes[0].action"),
     (lambda d: d.update(changes={}), "changes"),
     (lambda d: d["changes"][0].update(running_seconds="long"), "running_seconds"),
 ])

@@ -1,7 +1,7 @@
 """A command that dies: `python -m tests.state.worker ...` is run as a process of its own.
 
-`sweep BASE [FIRST]`: for n = 1, 2, ...: in `BASE/n`, run the scenario in a child that kills itself at its n-th effect, until one is
-not killed. With FIRST the scenario is killed at effect FIRST before, so that it is the recovery which is killed.
+`sweep BASE [FIRST]`: for n = 1, 2, ...: in `BASE/n`, run the scenario in a child that kills itself at its n-th effect, until
+one is not killed. With FIRST the scenario is killed at effect FIRST before, so that it is the recovery which is killed.
 `once DIRECTORY`: run the scenario and print, as JSON, how it ended.
 """
 
