@@ -16,7 +16,7 @@ from jobform.config.render import ReadFile, Renderer
 from jobform.config.validate import validate_spec
 from jobform.model.address import address_key
 from jobform.model.job import Job, Policy, Settings
-from jobform.model.values import Json
+from jobform.model.values import Json, Path
 from jobform.schema import SpecSchema
 
 _NOTHING: frozenset[str] = frozenset()
@@ -60,13 +60,13 @@ class JobBuilder:
         directory: Directory,
     ) -> Job:
         report = partial(self._report, entry, instance.address)
-        spec, outputs = entry.spec, _NOTHING
+        spec, outputs, broken = entry.spec, _NOTHING, set[Path]()
         if entry.templated:
-            rendered = self._renderer.render(spec, instance.values, partial(self._report_spec, entry, instance.address))
+            rendered = self._renderer.render(spec, instance.values, partial(self._report_spec, entry, instance.address, broken))
             assert isinstance(rendered.value, dict), "a map stays a map"
             spec, outputs = rendered.value, rendered.jobs
         if schema is not None:
-            report_spec = partial(self._report_spec, entry, instance.address)
+            report_spec = partial(self._report_spec, entry, instance.address, broken, once=True)
             spec = validate_spec(spec, entry.spec, schema, policy, report_spec, entry.spec_source)
         needs: Json = entry.raw.get("needs")
         if needs_templated:
@@ -86,5 +86,9 @@ class JobBuilder:
     def _report(self, entry: Entry, address: str, problem: Problem) -> None:
         self._findings.add_for(entry.name, placed(problem, entry, (), address))
 
-    def _report_spec(self, entry: Entry, address: str, problem: Problem) -> None:
-        self._findings.add_for(entry.name, placed(problem, entry, ("spec",), address))
+    def _report_spec(self, entry: Entry, address: str, broken: set[Path], problem: Problem, *, once: bool = False) -> None:
+        """broken: the paths with a problem so far. once: say nothing of a value that has one already."""
+        if not once or problem.path not in broken:
+            self._findings.add_for(entry.name, placed(problem, entry, ("spec",), address))
+        if not once:
+            broken.add(problem.path)

@@ -34,8 +34,9 @@ def instances(
 
     matrix: of the right shape. source: how a scalar of the matrix was written. Paths in problems start below `matrix`.
     """
-    axes = {key: value for key, value in matrix.items() if key not in ("include", "exclude") and isinstance(value, list)}
-    _warn_of_numbers(axes, source, report)
+    listed = {key: value for key, value in matrix.items() if key not in ("include", "exclude") and isinstance(value, list)}
+    _warn_of_numbers(listed, source, report)
+    axes = {key: _different(key, values, report) for key, values in listed.items()}
     count = math.prod(len(values) for values in axes.values()) if axes else 0
     if count > MAX_INSTANCES:
         report(Problem((), "matrix_too_large", f"the matrix has {count} combinations (limit {MAX_INSTANCES})", at_key=True))
@@ -45,40 +46,46 @@ def instances(
         _check_exclude(entry, axes, ("exclude", index), report)
     combinations = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())] if axes else []
     kept = [values for values in combinations if not any(_agrees(entry, values) for entry in excluded)]
-    found = _included(name, kept, _entries(matrix, "include"), axes)
+    found = _included(name, kept, _entries(matrix, "include"), axes, report)
     if not found:
         report(Problem((), "matrix_empty", "the matrix has no combination left", at_key=True, hint="exclude less"))
-    return _unique(found, report)
+    return found
 
 
 def _included(
-    name: str, kept: list[dict[str, Json]], included: list[dict[str, Json]], axes: Mapping[str, list[Json]],
+    name: str, kept: list[dict[str, Json]], included: list[dict[str, Json]], axes: Mapping[str, list[Json]], report: Report,
 ) -> list[Instance]:
     """The combinations with what `include` adds to them, then those that it adds.
 
     An entry adds its values to every combination that it does not contradict. An axis is never overwritten, added values are.
     """
     extra: list[dict[str, Json]] = [{} for _ in kept]
-    own: list[dict[str, Json]] = []
-    for entry in included:
+    own: dict[str, Instance] = {}
+    for number, entry in enumerate(included):
         on_axes = {key: value for key, value in entry.items() if key in axes}
         added = {key: value for key, value in entry.items() if key not in axes}
         fitting = [index for index, values in enumerate(kept) if _agrees(on_axes, values)]
         for index in fitting:
             extra[index].update(added)
         if not fitting:
-            own.append(entry)
+            address = format_address(name, entry)
+            if address in own:
+                report(Problem(("include", number), "duplicate_address", f"two entries of include are {address}",
+                               hint="remove one of them"))
+            own[address] = Instance(address, entry, entry)
     found = [Instance(format_address(name, values), values | more, values) for values, more in zip(kept, extra, strict=True)]
-    return found + [Instance(format_address(name, entry), entry, entry) for entry in own]
+    return [*found, *own.values()]
 
 
-def _unique(found: list[Instance], report: Report) -> list[Instance]:
-    unique: dict[str, Instance] = {}
-    for instance in found:
-        if instance.address in unique:
-            report(Problem((), "duplicate_address", f"two combinations of the matrix have the address {instance.address}",
-                           "numbers are equal when their values are", "remove one of the values", at_key=True))
-        unique[instance.address] = instance
+def _different(key: str, values: list[Json], report: Report) -> list[Json]:
+    """The values of an axis without repetitions, which are noted."""
+    unique: dict[str, Json] = {}
+    for index, value in enumerate(values):
+        text = scalar_text(value)
+        if text in unique:
+            report(Problem((key, index), "duplicate_address", f"the value {text} stands twice in {key}",
+                           "two instances would have one address; numbers are equal when their values are", "remove one of them"))
+        unique.setdefault(text, value)
     return list(unique.values())
 
 

@@ -58,7 +58,7 @@ class Expression:
         if self._run is None:
             self._run = self._compile()
         try:
-            result = self._run(**_context(values))
+            result = self._run(**_context(self.reads, values))
             if isinstance(result, Undefined):
                 str(result)
             return plain(result)
@@ -223,10 +223,10 @@ def checked_text(text: str) -> str:
     return text
 
 
-def _context(values: Mapping[Read, Json]) -> dict[str, object]:
+def _context(reads: tuple[Read, ...], values: Mapping[Read, Json]) -> dict[str, object]:
     """What the names of an expression stand for: maps of plain data and the two functions."""
     maps: dict[str, dict[str, Json]] = {"var": {}, "matrix": {}, "file": {}, "secret": {}}
-    jobs: dict[str, Json] = {}
+    jobs: dict[str, Json] = {read.name: {"outputs": {}} for read in reads if read.root == "jobs"}
     context: dict[str, object] = {"var": maps["var"], "matrix": maps["matrix"], "jobs": jobs}
     for read, value in values.items():
         if read.root in maps:
@@ -235,11 +235,7 @@ def _context(values: Mapping[Read, Json]) -> dict[str, object]:
             context["target"] = value
         elif read.key is None:
             jobs[read.name] = {"outputs": value}
-        else:
-            below = jobs.setdefault(read.name, {"outputs": {}})
-            assert isinstance(below, dict)
-            outputs = below["outputs"]
-            if isinstance(outputs, dict):
-                outputs = below["outputs"] = {**outputs, read.key: value}
+        elif isinstance(below := jobs[read.name], dict) and isinstance(outputs := below["outputs"], dict):
+            below["outputs"] = {**outputs, read.key: value}
     context["file"], context["secret"] = Function(maps["file"].__getitem__), Function(maps["secret"].__getitem__)
     return context

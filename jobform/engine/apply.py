@@ -78,6 +78,7 @@ class Scheduler:
         self._acting: dict[Future[Answer], tuple[str, Call, Intent]] = {}
         self._waiting: set[str] = set()
         self._blocked: dict[str, Wait] = {}
+        self._crowd: dict[str, None] = {}
         self._dependents: dict[str, set[str]] = defaultdict(set)
         self._dirty: dict[str, None] = {}
         self._tries: dict[str, tuple[int, datetime]] = {}
@@ -90,6 +91,7 @@ class Scheduler:
         self.state = state
         self._waiting.clear()
         self._blocked.clear()
+        self._crowd.clear()
         self._dependents.clear()
         self._submitted.clear()
         for address, record in state.jobs.items():
@@ -183,6 +185,8 @@ class Scheduler:
             self._blocked.pop(address, None)
             if isinstance(step, Wait):
                 self._blocked[address] = step
+                if step.why == "room":
+                    self._crowd[address] = None
             elif isinstance(step, Note):
                 batch += step.events
             elif isinstance(step, Call):
@@ -296,8 +300,8 @@ class Scheduler:
             self._submitted[last.backend] -= 1
             if last.phase != "succeeded" and self._means.fail_fast and not self._retry(address):
                 self.report.given_up = True
-            for blocked in [a for a, block in self._blocked.items() if block.why == "room"][:1 + self._means.parallelism]:
-                self._look(blocked)
+            if self._crowd:
+                self._look(self._crowd.popitem()[0])
         self._look(address)
         self._look_at_dependents(address)
 

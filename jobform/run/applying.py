@@ -1,5 +1,6 @@
 """The apply use cases: accept a plan, then one step after another until what was accepted has ended."""
 
+import gc
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -192,6 +193,8 @@ def _step(work: Work) -> bool:
 def _drive(work: Work) -> Outcome:
     """Steps until nothing is left that this command waits for, then the end of its run."""
     scheduler, options, clock = work.scheduler, work.options, work.session.runtime.clock
+    gc.freeze()  # what was read stays to the end; from here on this may run for days, so its own rings are collected
+    gc.enable()
     low, high = _pace(work.session)
     delay = low
     while scheduler.pending and not work.stop.requested and not scheduler.report.given_up:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from jobform.config.secrets import secret_names
 from jobform.engine.graph import cycle
-from jobform.engine.plan import Basis, Options, desired_of, edges_of, make_plan
+from jobform.engine.plan import Basis, Options, make_plan
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights, observe, recover
 from jobform.model.change import Plan
@@ -68,8 +68,7 @@ def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sight
 
 def check_graph(project: Project) -> None:
     """Refuse a cycle of needs, with the line of every edge. Raises InputError."""
-    edges = edges_of({address: desired_of(job) for address, job in project.jobs.items()}, State(lineage=""))
-    found = cycle(edges)
+    found = cycle({address: [a for need in job.policy.needs for a in need.addresses] for address, job in project.jobs.items()})
     if not found:
         return
     related = []

@@ -11,6 +11,7 @@ RULES: tuple[tuple[str, str, bool], ...] = (
     # pattern, placeholder, whether equal values share a number: it shows which of two digests is the same one
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "TIME", False),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", True),
+    (r"\b\d{8}T\d{6}-[0-9a-f]{8}\b", "RUN", True),
     (r"jf1-[0-9a-f]{16}-[0-9a-f]{16}-\d+-[0-9a-f]{16}", "MARK", True),
     (r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b", "HEX", True),
     (r"(?<=-)[0-9a-f]{8}(?=-\d)", "HASH", False),
@@ -18,8 +19,18 @@ RULES: tuple[tuple[str, str, bool], ...] = (
     (r"(?<=\"pid\": )\d+", "PID", False),
     (r"(?<=  )\d+(\.\d+)?s(?= |$)", "DURATION", False),  # a cell of a table: a timeout in a plan stands after one space
     (r"(?<=running for )\d+(\.\d+)?s", "DURATION", False),
+    (r"(?<=[a-z] after )\d+(\.\d+)?s", "DURATION", False),
     (r"(?<=\S)   *", "  ", False),  # columns are as wide as what stands in them
 )
+EVENT = re.compile(
+    r"(?!error\[|warning\[)(?P<address>[a-z][a-z0-9_-]*(\[[^\]]*\])?): (?P<rest>running|pending|submitted as|found again|succeeded|failed|cancelled|held|"
+    r"no longer|moved to|forgotten|removed|resolved|stop of|attempt|what was left|recorded|skipped|not started|its accepted).*\n"
+)
+"""A line of a running apply."""
+
+PASSING = ("running", "pending")
+"""Whether these are seen at all depends on when the run was looked at."""
+
 ABBREVIATION = 12
 """Digests are shown whole or by their first characters: both get the same number."""
 
@@ -30,7 +41,22 @@ def normalise(text: str, paths: Mapping[str, Path]) -> str:
         text = text.replace(str(path), f"[{name}]")
     for pattern, name, numbered in RULES:
         text = re.sub(pattern, _placeholder(name, numbered) if name.strip() else name, text, flags=re.MULTILINE)
-    return "".join(line.rstrip() + "\n" for line in text.splitlines())
+    return _in_order("".join(line.rstrip() + "\n" for line in text.splitlines()))
+
+
+def _in_order(text: str) -> str:
+    """Jobs that run at the same time report in any order: each block of such lines is sorted by address, passing states left out."""
+    lines: list[str] = []
+    block: list[tuple[str, str]] = []
+    for line in [*text.splitlines(keepends=True), ""]:
+        if event := EVENT.fullmatch(line):
+            if event["rest"] not in PASSING:
+                block.append((event["address"], line))
+            continue
+        lines += [line for _, line in sorted(block, key=lambda item: item[0])]
+        lines.append(line)
+        block = []
+    return "".join(lines)
 
 
 def _placeholder(name: str, numbered: bool) -> Callable[[re.Match[str]], str]:

@@ -19,7 +19,7 @@ from jobform.backends.local.judge import is_alive, judge, run_directory
 from jobform.backends.local.launcher import WAKE
 from jobform.backends.local.logs import end_of, stream
 from jobform.backends.local.order import Order, Stop
-from jobform.backends.local.proof import KEPT, Proof, Value, is_held, read_record, stamp, take, write_record, write_whole
+from jobform.backends.local.proof import KEPT, Proof, Value, is_held, read_record, shares, take, write_record, write_whole
 from jobform.backends.local.settings import LocalSettings
 from jobform.backends.local.slots import Slots
 from jobform.backends.local.starter import SpawnerGone, Starter
@@ -27,7 +27,21 @@ from jobform.model.errors import BackendError, Started
 from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED
 from jobform.model.values import Json
-from jobform.protocols import Absent, Actual, Backend, Found, Gone, Mark, Place, ReadError, Ref, Scope, Submission, Unknown
+from jobform.protocols import (
+    Absent,
+    Actual,
+    Backend,
+    Found,
+    Gone,
+    Mark,
+    Place,
+    ReadError,
+    Ref,
+    Scope,
+    Submission,
+    Unknown,
+    timestamp,
+)
 from jobform.schema import load_document
 
 _RUN = re.compile(r"[0-9a-f]{32}")
@@ -101,7 +115,7 @@ class LocalBackend:
                     if start and only_if_waiting:
                         raise Started
                     if not proof.cancel.exists():
-                        write_record(proof.cancel, {"at": stamp()}, durable=True)
+                        write_record(proof.cancel, {"at": timestamp(self._place.clock.now())}, durable=True)
             except FileNotFoundError:
                 return
             self._make_stop(proof, start)
@@ -154,7 +168,9 @@ class LocalBackend:
             if (read_record(proof.run) or {"secrets": True}).get("secrets"):
                 return b""  # only the launcher knew what to blank
             directory = run_directory(proof, self._place.project, name)
-            return (end_of(directory / "stdout.log", limit) + end_of(directory / "stderr.log", limit // 2))[-limit:]
+            out, err = (end_of(directory / name, limit) for name in ("stdout.log", "stderr.log"))
+            output, errors = shares(len(out), len(err), limit)
+            return out[len(out) - output :] + err[len(err) - errors :]
 
     def _read(self, ref: Ref, waiting: "_Waiting") -> Actual | Gone | ReadError:
         try:

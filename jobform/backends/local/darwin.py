@@ -4,6 +4,7 @@ Sources: `sysctl -n kern.boottime` (sysctl(3)); `ps -o stat=,lstart= -p PID` (ps
 `ioreg -rd1 -c IOPlatformExpertDevice` (ioreg(8)).
 """
 
+import os
 import subprocess
 
 
@@ -20,6 +21,13 @@ class DarwinFacts:
     def start_time(self, pid: int) -> str | None:
         state, _, started = _output("/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)).strip().partition(" ")
         return None if not state or state.startswith("Z") else " ".join(started.split())
+
+    def group_lives(self, group: int) -> bool:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):  # EPERM: nothing but zombies
+            return False
+        return True
 
 
 def machine_id() -> str:

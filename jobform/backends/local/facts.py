@@ -1,7 +1,7 @@
 """What the operating system knows: which boot this is, which machine, and which process a number stands for.
 
-Sources. Linux: `/proc/sys/kernel/random/boot_id` (random(4)); `/proc/<pid>/stat`, field 3 state and field 22 start time in clock
-ticks since boot (proc_pid_stat(5)); `/etc/machine-id` (machine-id(5)), else `/var/lib/dbus/machine-id`.
+Sources. Linux: `/proc/sys/kernel/random/boot_id` (random(4)); `/proc/<pid>/stat`, field 3 state, field 5 process group,
+field 22 start time in clock ticks since boot (proc_pid_stat(5)); `/etc/machine-id` (machine-id(5)), else dbus's copy of it.
 The launcher uses this module too, so it needs the standard library only.
 """
 
@@ -27,6 +27,9 @@ class Facts(Protocol):
     def start_time(self, pid: int) -> str | None:
         """When this process began, comparable as text within one boot; None when it does not exist or is a zombie."""
 
+    def group_lives(self, group: int) -> bool:
+        """Whether a process group has a process that is not a zombie."""
+
 
 class LinuxFacts:
     """Read from /proc: no process is started."""
@@ -35,12 +38,25 @@ class LinuxFacts:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
     def start_time(self, pid: int) -> str | None:
-        try:
-            text = Path(f"/proc/{pid}/stat").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        fields = text[text.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
-        return None if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+        fields = _stat(str(pid))
+        return fields[19].decode("ascii") if fields else None
+
+    def group_lives(self, group: int) -> bool:
+        if not signal_group(group, 0):
+            return False
+        wanted = str(group).encode("ascii")  # zombies are signalled too, and not every first process of a container reaps them
+        processes = (path.name for path in Path("/proc").iterdir() if path.name.isdigit())
+        return any(fields[2] == wanted for pid in processes if (fields := _stat(pid)))
+
+
+def _stat(pid: str) -> list[bytes]:
+    """The fields from the third on, none for a zombie or for no process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    fields = text[text.rindex(b")") + 2 :].split()  # the name before it may hold spaces and brackets
+    return [] if fields[0] in (b"Z", b"X") else fields
 
 
 def system_facts() -> Facts:

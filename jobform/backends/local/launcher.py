@@ -17,14 +17,12 @@ from jobform.backends.local.job import Job, NotRun, fork_job
 from jobform.backends.local.masks import Blanks
 from jobform.backends.local.order import Order, Stop
 from jobform.backends.local.outputs import read_outputs
-from jobform.backends.local.proof import KEPT, Proof, Value, stamp, sync_directory, write_record, write_whole
+from jobform.backends.local.proof import KEPT, Proof, Value, shares, stamp, sync_directory, write_record, write_whole
 from jobform.backends.local.slots import Held, Slots
 
 WAKE = signal.SIGUSR1
 LOOK = 1.0
 """Seconds between looks at the `cancel` file, should the signal that announces it be lost."""
-ZOMBIES = 2.0
-"""Seconds to wait for killed processes to be gone."""
 RETRY_PAUSES = (0.1, 1.0, 5.0, 15.0, 60.0)
 """Pauses between attempts to write the outcome down: a full disk is often freed soon."""
 
@@ -195,17 +193,17 @@ class Launcher:
     def _end_group(self, group: int, kill_at: float) -> None:
         """A run is over when nothing of its process group is left: what is left was told to end, and is killed at `kill_at`."""
         pause = 0.001
-        while signal_group(group, 0) and time.monotonic() < kill_at:
+        while self._facts.group_lives(group) and time.monotonic() < kill_at:
             time.sleep(pause)
             pause = min(pause * 2, 0.1)
-        give_up = time.monotonic() + ZOMBIES
-        while signal_group(group, signal.SIGKILL) and time.monotonic() < give_up:
+        while self._facts.group_lives(group):
+            signal_group(group, signal.SIGKILL)
             time.sleep(0.01)
 
     def _keep_tail(self, out: int, err: int) -> None:
-        """The end of the output: stdout, then stderr, which gets half of the room if it needs it."""
-        errors = min(os.fstat(err).st_size, max(KEPT // 2, KEPT - os.fstat(out).st_size))
-        tail = self._last(out, KEPT - errors) + self._last(err, errors)
+        """The end of the output: stdout, then stderr."""
+        output, errors = shares(os.fstat(out).st_size, os.fstat(err).st_size, KEPT)
+        tail = self._last(out, output) + self._last(err, errors)
         if tail:
             try:
                 write_whole(self.proof.tail, tail, durable=True)
@@ -228,7 +226,7 @@ def stop(order: Stop) -> None:
     kill_at = time.monotonic() + order.grace
     while time.monotonic() < kill_at:
         leader = facts.start_time(order.pid)
-        if leader != order.started and (leader is not None or not signal_group(order.pid, 0)):
+        if leader != order.started and (leader is not None or not facts.group_lives(order.pid)):
             return  # over, or the number belongs to someone else now
         time.sleep(0.05)
     if facts.start_time(order.pid) in (order.started, None):

@@ -28,6 +28,12 @@ KEPT = 64 * 1024
 """Bytes of output that are kept, and the largest outputs document."""
 
 
+def shares(out: int, err: int, limit: int) -> tuple[int, int]:
+    """How many bytes of stdout and of stderr are kept, given their sizes: half of the room each, or what the other leaves."""
+    errors = min(err, max(limit // 2, limit - out))
+    return min(out, limit - errors), errors
+
+
 class Proof:
     """Where the files of one run are. Making one touches nothing."""
 
