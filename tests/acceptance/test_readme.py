@@ -55,7 +55,8 @@ def commands(text: str) -> list[tuple[str, str]]:
 def run(block: Block, directory: Path, environ: dict[str, str]) -> str:
     """The block's text with what was really printed."""
     asked = [command for command, _ in commands(block.text)]
-    code, text = shell("".join(f"printf '{SEPARATOR}'\n{command}" for command in asked), directory, environ)
+    steps = (f"printf '{SEPARATOR}'\n{command}\ncode=$?; [ $code = 0 ] || exit $code\n" for command in asked)
+    code, text = shell("set +e\n" + "".join(steps), directory, environ)
     answers = text.split(SEPARATOR)[1:]
     assert code == 0, f"exit {code} after: {asked[len(answers) - 1]}{answers[-1]}"
     return "".join(
@@ -70,7 +71,7 @@ def test_printed_as_shown(path: Path, tmp_path: Path, home: Path, bin_directory:
     environ = os.environ | {"PATH": f"{bin_directory}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "USER": "you"}
     found = list(blocks(document))
     assert len(found) == len(re.findall(r"^<!-- (run|file):", document, re.MULTILINE)), "a marker without its block"
-    changes: list[str] = []
+    changes: list[tuple[Block, str, str]] = []
     for block in found:
         directory = tmp_path / block.group
         if not directory.exists():
@@ -81,12 +82,15 @@ def test_printed_as_shown(path: Path, tmp_path: Path, home: Path, bin_directory:
             continue
         printed = run(block, directory, environ)
         paths = {"DIRECTORY": directory, "HOME": home}
-        if changed := difference(normalise(block.text, paths), normalise(printed, paths), f"{path.name} {block.group}"):
-            changes.append(changed)
-            document = document.replace(block.text, printed.replace(str(directory), f"/home/you/{block.group}"))
-    if changes and request.config.getoption("--update"):
+        shown = block.text.replace(f"/home/you/{block.group}", str(directory))
+        if changed := difference(normalise(shown, paths), normalise(printed, paths), f"{path.name} {block.group}"):
+            changes.append((block, printed.replace(str(directory), f"/home/you/{block.group}"), changed))
+    if request.config.getoption("--update"):
+        for block, printed, _ in reversed(changes):
+            document = document[: block.start] + printed + document[block.end :]
         path.write_text(document)
-    assert not changes or request.config.getoption("--update"), "\n".join(changes)
+    else:
+        assert not changes, "\n".join(changed for _, _, changed in changes)
 
 
 def _begin(directory: Path, document: Path) -> None:
