@@ -78,7 +78,7 @@ class Scheduler:
         self._acting: dict[Future[Answer], tuple[str, Call, Intent]] = {}
         self._waiting: set[str] = set()
         self._blocked: dict[str, Wait] = {}
-        self._crowd: dict[str, None] = {}
+        self._crowd: dict[str, dict[str, None]] = defaultdict(dict)
         self._dependents: dict[str, set[str]] = defaultdict(set)
         self._dirty: dict[str, None] = {}
         self._tries: dict[str, tuple[int, datetime]] = {}
@@ -186,7 +186,7 @@ class Scheduler:
             if isinstance(step, Wait):
                 self._blocked[address] = step
                 if step.why == "room":
-                    self._crowd[address] = None
+                    self._crowd[self._backend_of(address)][address] = None
             elif isinstance(step, Note):
                 batch += step.events
             elif isinstance(step, Call):
@@ -300,13 +300,16 @@ class Scheduler:
             self._submitted[last.backend] -= 1
             if last.phase != "succeeded" and self._means.fail_fast and not self._retry(address):
                 self.report.given_up = True
-            if self._crowd:
-                self._look(self._crowd.popitem()[0])
+            crowd = self._crowd[last.backend]
+            if crowd:
+                self._look(next(iter(crowd)))
         self._look(address)
         self._look_at_dependents(address)
 
     def _look(self, address: str) -> None:
-        self._blocked.pop(address, None)
+        block = self._blocked.pop(address, None)
+        if block and block.why == "room":
+            self._crowd[self._backend_of(address)].pop(address, None)
         if address in self.state.jobs and self._means.only(address):
             self._dirty[address] = None
 
@@ -358,6 +361,10 @@ class Scheduler:
             needed in self._waiting or (needed in self._blocked and self._blocked[needed].why != "need")
             for block in self._blocked.values() for needed in block.addresses
         )
+
+    def _backend_of(self, address: str) -> str:
+        desired = self.state.jobs[address].desired
+        return desired.backend if desired else ""
 
     def _room(self, backend: str) -> bool:
         limit = self._means.places.type(backend).max_submitted
