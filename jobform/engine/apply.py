@@ -30,10 +30,13 @@ TRIES = 5
 
 
 class Stop:
-    """Asked by the user to stop: nothing new is begun, calls in flight end."""
+    """Asked by the user to stop: nothing new is begun, calls in flight end.
+
+    graceful: set once something may have been begun; before that a command may just be ended.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.graceful = False
         self.exit_code = 130
 
     def ask(self, exit_code: int) -> None:

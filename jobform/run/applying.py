@@ -95,6 +95,7 @@ def apply(
 def advance(session: Session, options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
     """One step from the state alone. Raises LockHeldError when somebody else is at work."""
     with _pool(options) as pool, session.locked(options.command, options.lock_timeout):
+        stop.graceful = True
         work = _resume(session, options, observer, stop, pool, lambda _address: True)
         _step(work)
     return conclude(work)
@@ -108,6 +109,7 @@ def follow(
     with _pool(options) as pool:
         with session.locked(options.command, options.lock_timeout) as manager:
             _catch_up(session, observer)
+            stop.graceful = True
             if before:
                 before(manager)
             work = _resume(session, options, observer, stop, pool, only)
@@ -136,6 +138,7 @@ def _accept(
     bodies = Bodies(session.runtime.environ, session.schema_of)
     chosen = frozenset(change.address for change in made.changes)
     bodies.require([(address, spec) for address, (_, spec) in wanted_specs(made.changes, state, chosen).items()])
+    stop.graceful = True
     run = resumed.id if resumed else session.new_run() if made.needs_approval else ""
     if run and not resumed:
         record(session, observer, acceptance(
