@@ -1,27 +1,32 @@
-"""What every command shares: streams that mask secrets, views, sessions, signals, and how an error becomes an exit code."""
+"""What every command shares: its streams, views, sessions, and how an error becomes an exit code."""
 
-import gc
+import io
 import os
 import shlex
-import signal
-import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-if TYPE_CHECKING:
-    from types import FrameType
+from jobform.cli.streams import Mask, Output, OutputLostError, as_text
 
-    from jobform.engine.apply import Stop
+if TYPE_CHECKING:
     from jobform.model.diagnostic import Diagnostic
     from jobform.protocols import Screen, View
     from jobform.run.runtime import Runtime
     from jobform.run.session import Session, Where
+
+
+class Interrupted(BaseException):  # noqa: N818  # as KeyboardInterrupt: no error, and nothing may catch it by accident
+    """A signal came while nothing had been begun. `exit_code`: 130 or 143."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 @dataclass(slots=True)
@@ -30,6 +35,7 @@ class Context:
 
     given: "Runtime | None"
     sessions: "list[Session]" = field(default_factory=list)
+    streams: "tuple[Output, Output] | None" = None
 
 
 class App:
@@ -41,9 +47,13 @@ class App:
         self._context = context
         self.format = format_
         self.no_color = no_color
-        self.runtime = context.given or Runtime.system()
-        self.out: TextIO = _masked(self.runtime.stdout, self.runtime.environ)
-        self.err: TextIO = _masked(self.runtime.stderr, self.runtime.environ)
+        context.given = self.runtime = context.given or Runtime.system()
+        self.mask = Mask(self.runtime.environ, self._sensitive)
+        if context.streams is None:
+            context.streams = Output(self.runtime.stdout, self.mask, _give_up), Output(self.runtime.stderr, self.mask, _go_on)
+        self.stdout = context.streams[0]
+        self.out: TextIO = as_text(context.streams[0])
+        self.err: TextIO = as_text(context.streams[1])
 
     @cached_property
     def screen(self) -> "Screen":
@@ -83,73 +93,62 @@ class App:
         """Findings go to standard error, for people."""
         if diagnostics:
             text = self.runtime.registry.view("human", self.error_screen).diagnostics(diagnostics)
-            self.err.write(text if text.endswith("\n") else text + "\n")
-            self.err.flush()
+            self.say(text if text.endswith("\n") else text + "\n")
+
+    def say(self, text: str) -> None:
+        """A word on standard error, written at once."""
+        self.err.write(text)
+        self.err.flush()
+
+    def _sensitive(self) -> Iterator[str]:
+        """The variables whose values are secrets, as far as the project's settings were read."""
+        for session in self._context.sessions:
+            if "settings" in session.__dict__:
+                yield from session.settings.sensitive
 
 
 def run(group: click.Group, arguments: list[str], runtime: "Runtime | None") -> int:
-    """Parse and run; every outcome is an exit code. What is no JobformError and no usage error is a bug."""
+    """Parse and run; every outcome is an exit code."""
+    context = Context(runtime)
+    code = _outcome(group, arguments, context)
+    lost = context.streams[0].lost if context.streams else None
+    if lost is None:
+        return code
+    if lost.reason:
+        App(context).say(f"Error: standard output cannot be written: {lost.reason}\n")
+    return code or 1
+
+
+def _outcome(group: click.Group, arguments: list[str], context: Context) -> int:
+    """The exit code of a command. What is no JobformError and no usage error is a bug."""
     from jobform.model.errors import JobformError
 
-    context = Context(runtime)
-    environ = runtime.environ if runtime else os.environ
-    gc.disable()  # a command reads much, drops little and ends soon: collecting costs a quarter of a large plan and finds nothing
+    environ = context.given.environ if context.given else os.environ
     try:
         with _closing(context):
-            result = group.main(_with_defaults(arguments, environ), "jobform", standalone_mode=False, obj=context)
+            result = group.main(_with_defaults(group, arguments, environ), "jobform", standalone_mode=False, obj=context)
         return result if isinstance(result, int) else 0
     except JobformError as error:
         App(context).tell(error.diagnostics)
         return error.exit_code
-    except click.UsageError as error:
-        error.show(App(context).err)
-        return 64
     except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        return _usage(App(context), error)
+    except Interrupted as error:
+        App(context).say("\nStopped before anything was begun; nothing was changed.\n")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except click.ClickException as error:
-        error.show(App(context).err)
-        return 64
-    except BrokenPipeError:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  # the reader left: nothing more can be said on this stream
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    except OutputLostError:
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence: a bug becomes one line, the trace is there on request
         return _bug(App(context), error)
-    finally:
-        gc.enable()
 
 
 def app(ctx: click.Context, format_: str = "human", no_color: bool = False) -> App:
     """The surroundings of the running command."""
     return App(ctx.obj, format_, no_color)
-
-
-@contextmanager
-def stopping(target: App) -> "Iterator[Stop]":
-    """Signals ask for a graceful stop; the second one leaves at once: every intent is durable by then."""
-    from jobform.engine.apply import Stop
-
-    stop = Stop()
-
-    def handle(number: int, frame: "FrameType | None") -> None:
-        del frame
-        code = 143 if number == signal.SIGTERM else 129 if number == signal.SIGHUP else 130
-        if stop.requested:
-            os.write(2, b"\nStopped at once. What was begun is recorded; run apply or advance to go on.\n")
-            os._exit(stop.exit_code)
-        stop.ask(143 if code == 129 else code)
-        os.write(2, b"\nStopping: calls in flight end, the state is saved, jobs keep running. Again to leave at once.\n")
-
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        del target
 
 
 @contextmanager
@@ -162,35 +161,62 @@ def _closing(context: Context) -> Iterator[None]:
             session.close()
 
 
-def _with_defaults(arguments: list[str], environ: Mapping[str, str]) -> list[str]:
-    """JOBFORM_CLI_ARGS for every command and JOBFORM_CLI_ARGS_PLAN for one, put right behind the command's name."""
-    index = next((i for i, argument in enumerate(arguments) if not argument.startswith("-") and (i == 0 or arguments[i - 1] not in ("-C", "--chdir"))), None)
+def _give_up(lost: OutputLostError) -> None:
+    """A command that only shows something has nothing more to do."""
+    raise lost
+
+
+def _go_on(lost: OutputLostError) -> None:
+    """Nobody reads what is said besides the results."""
+    del lost
+
+
+def _with_defaults(group: click.Group, arguments: list[str], environ: Mapping[str, str]) -> list[str]:
+    """JOBFORM_CLI_ARGS for every command and JOBFORM_CLI_ARGS_PLAN for one, put right behind the command's name.
+
+    A command in two words has its own as JOBFORM_CLI_ARGS_STATE_LIST.
+    """
+    if not any(name.startswith("JOBFORM_CLI_ARGS") for name in environ):
+        return arguments
+    index = _command_index(arguments)
     if index is None:
         return arguments
+    words, end = [arguments[index].upper()], index + 1
+    command = group.get_command(click.Context(group), arguments[index])
+    if isinstance(command, click.Group) and end < len(arguments):
+        words, end = [*words, f"{words[0]}_{arguments[end].upper()}"], end + 1
     extra: list[str] = []
-    for name in ("JOBFORM_CLI_ARGS", f"JOBFORM_CLI_ARGS_{arguments[index].upper()}"):
+    for name in ("JOBFORM_CLI_ARGS", *(f"JOBFORM_CLI_ARGS_{word}" for word in words)):
         try:
             extra += shlex.split(environ.get(name, ""))
         except ValueError as error:
             raise click.UsageError(f"{name}: {error}") from error
-    return [*arguments[: index + 1], *extra, *arguments[index + 1 :]]
+    return [*arguments[:end], *extra, *arguments[end:]]
 
 
-def _masked(stream: TextIO, environ: Mapping[str, str]) -> TextIO:
-    """The stream itself, or one that blanks every known secret on its way out."""
-    if not any(name.startswith("JOBFORM_SECRET_") for name in environ):
-        return stream
-    from jobform.cli.masking import masked
+def _command_index(arguments: Sequence[str]) -> int | None:
+    """Where the command's name stands: the first word that is neither an option nor the value of -C."""
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("-") and (index == 0 or arguments[index - 1] not in ("-C", "--chdir")):
+            return index
+    return None
 
-    return masked(stream, environ)
+
+def _usage(target: App, error: click.ClickException) -> int:
+    """What was wrong with the command line, which may hold anything."""
+    from jobform.views.escape import terminal
+
+    text = io.StringIO()
+    error.show(text)
+    target.say(terminal(text.getvalue(), multiline=True))
+    return 64
 
 
 def _bug(target: App, error: Exception) -> int:
     wanted = target.runtime.environ.get("JOBFORM_LOG", "").lower() in ("debug", "trace")
     if wanted:
-        target.err.write("".join(traceback.format_exception(error)))
+        target.say("".join(traceback.format_exception(error)))
     hint = "" if wanted else "; JOBFORM_LOG=debug shows where"
-    target.err.write(f"Error: this is a fault in jobform: {type(error).__name__}: {error}{hint}\n")
+    with suppress(OSError):
+        target.say(f"Error: this is a fault in jobform: {type(error).__name__}: {error}{hint}\n")
     return 1
-
-

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from jobform.cli.app import App, app, stopping
+from jobform.cli.app import App, app
 from jobform.cli.observer import LineObserver, StreamObserver
 from jobform.cli.options import choice_options, format_option, project_options, seconds, wait_options, where
 from jobform.cli.plan import load, plan_options, shaping_options
+from jobform.cli.signals import stopping
 from jobform.model.change import Plan
 from jobform.model.errors import LockHeldError
 from jobform.run import applying, editing
@@ -17,6 +18,7 @@ from jobform.run.applying import ApplyOptions
 from jobform.run.approval import Approval
 from jobform.run.outcome import Outcome
 from jobform.run.planning import PlanOptions
+from jobform.run.session import Session
 
 Observer = LineObserver | StreamObserver
 
@@ -77,6 +79,8 @@ def destroy(
     target = app(ctx, format_, no_color)
     approval = Approval(auto_approve, approved)
     _may_ask(target, approval, no_input)
+    if approval.interactive:
+        kwargs["allow_cancel"] = ("*",)  # the plan that is shown stops live jobs, and the typed name approves just that
     return _apply(target, kwargs | {"destroy": True, "dangerous_allow_empty": True}, approval, "destroy")
 
 
@@ -96,7 +100,7 @@ def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_:
     session = target.session(where(kwargs))
     options = ApplyOptions(parallelism=parallelism, lock_timeout=seconds(lock_timeout, "--lock-timeout") or 0.0, detach=True, command="advance")
     try:
-        with _observing(target) as observer, stopping(target) as stop:
+        with _observing(target, session) as observer, stopping(target) as stop:
             outcome = applying.advance(session, options, observer, stop)
     except LockHeldError as error:
         target.tell(error.diagnostics)
@@ -121,8 +125,8 @@ def wait(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_col
     """Wait until jobs have ended, starting what was accepted and is due."""
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
-    chosen = frozenset(editing.select(session.manager.state, selectors)) if selectors else None
-    with _observing(target) as observer, stopping(target) as stop:
+    chosen = editing.with_needs(session.manager.state, editing.select(session.manager.state, selectors)) if selectors else None
+    with _observing(target, session) as observer, stopping(target) as stop:
         outcome = applying.follow(
             session, _wait_options(kwargs, "wait"), observer, stop, lambda address: chosen is None or address in chosen,
         )
@@ -143,7 +147,7 @@ def cancel(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_c
     """Stop jobs that run, wait or are still to start. The command is the explicit yes."""
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
-    with _observing(target) as observer, stopping(target) as stop:
+    with _observing(target, session) as observer, stopping(target) as stop:
         outcome = editing.cancel(session, selectors, _wait_options(kwargs, "cancel"), observer, stop)
     return _end(observer, outcome)
 
@@ -162,7 +166,7 @@ def rerun(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_co
     """Run jobs again as they were last accepted, whatever the files say now."""
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
-    with _observing(target) as observer, stopping(target) as stop:
+    with _observing(target, session) as observer, stopping(target) as stop:
         outcome = editing.rerun(session, selectors, _wait_options(kwargs, "rerun"), observer, stop)
     return _end(observer, outcome)
 
@@ -174,7 +178,7 @@ def _apply(target: App, kwargs: dict[str, Any], approval: Approval, command: str
     def confirm(made: Plan) -> bool:
         return _confirm(target, made)
 
-    with _observing(target) as observer, stopping(target) as stop:
+    with _observing(target, session) as observer, stopping(target) as stop:
         outcome = applying.apply(session, options, observer, confirm, stop)
     return _end(observer, outcome)
 
@@ -201,24 +205,24 @@ def _may_ask(target: App, approval: Approval, no_input: bool) -> None:
 
 
 def _confirm(target: App, made: Plan) -> bool:
-    """Ask on the terminal; a plan that stops running work wants the project's name, any other the word yes."""
+    """Ask on the terminal. To destroy wants the project's name, which is the yes to stop live jobs as well; any other plan the word yes."""
     word = made.project if made.destroy else "yes"
-    what = "destroy everything" if made.destroy else "apply this"
-    target.err.write(f"\nType {word!r} to {what}; anything else leaves all as it is: ")
-    target.err.flush()
-    answer = target.runtime.stdin.readline().strip()
-    if answer != word:
-        target.err.write("Cancelled; nothing was changed.\n")
-    return answer == word
+    what = "destroy all this, running jobs included" if made.destroy else "apply this"
+    target.say(f"\nType {word!r} to {what}; anything else leaves all as it is: ")
+    line = target.runtime.stdin.readline()
+    if line.strip() == word:
+        return True
+    target.say(("" if line.endswith("\n") else "\n") + "Cancelled; nothing was changed.\n")
+    return False
 
 
 @contextmanager
-def _observing(target: App) -> Iterator[Observer]:
+def _observing(target: App, session: Session) -> Iterator[Observer]:
     """The observer of this command: JSON Lines, or lines for people with a live part on a terminal."""
     if target.format == "json":
         yield StreamObserver(target)
         return
-    with LineObserver(target) as observer:
+    with LineObserver(target, session) as observer:
         yield observer
 
 

@@ -36,7 +36,7 @@ def status(
         state.jobs = {address: record for address, record in state.jobs.items() if address in chosen}
     target.tell(warnings)
     target.print(target.view.status(state, target.runtime.clock.now()))
-    return looking.progress(state) if exit_code else 0
+    return looking.progress(session, state) if exit_code else 0
 
 
 @click.command(epilog="""\b

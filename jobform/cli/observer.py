@@ -8,47 +8,66 @@ from jobform.cli.plan import summarise
 from jobform.model.change import Plan
 from jobform.model.event import Event
 from jobform.run.outcome import Outcome
+from jobform.run.session import Session
 from jobform.views.progress import PlainProgress, Progress, ProgressView
 
 
 class LineObserver:
-    """Lines on standard output; on a terminal a live part on standard error as well."""
+    """Lines on standard output; on a terminal a live part on standard error as well, once something has begun."""
 
-    def __init__(self, target: App) -> None:
-        self._target = target
-        runtime = target.runtime
+    def __init__(self, target: App, session: Session) -> None:
+        self._target, self._session = target, session
         self._progress: ProgressView = PlainProgress(target.out)
-        if target.err.isatty() and runtime.environ.get("TERM") != "dumb":
-            self._progress = Progress(target.err, runtime.clock, 0, target.out, colour=target.error_screen.colour)
+        self._shown: str | None = None
+        self._open = False
+        if target.err.isatty() and target.runtime.environ.get("TERM") != "dumb":
+            self._progress = Progress(target.err, target.runtime.clock, 0, target.out, colour=target.error_screen.colour)
 
     def __enter__(self) -> Self:
-        self._progress.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.__exit__(kind, error, trace)
+        if self._open:
+            self._progress.__exit__(kind, error, trace)
+            self._open = False
 
     def planned(self, plan: Plan) -> None:
+        """Shown once: the plan that a person confirmed is not repeated when it is made again under the lock."""
+        self._progress.total = sum(change.acting or change.accepted for change in plan.changes)
+        if self._shown is not None and self._shown == plan.digest:
+            return
+        self._shown = plan.digest
         self._target.tell(plan.diagnostics)
-        self._progress.line(self._target.view.plan(plan).rstrip("\n"))
+        self._target.print(self._target.view.plan(plan))
         summarise(self._target, plan)
 
     def event(self, event: Event) -> None:
-        text = self._target.view.event(event)
-        if text:
-            self._progress.line(text.rstrip("\n"))
+        self._begin()
+        self._progress.line(self._target.view.event(event).rstrip("\n"))
         self._progress.event(event)
 
     def waiting(self, left: int) -> None:
-        del left
+        """Jobs that were live before this command have had no event in it."""
+        self._begin()
+        if left > self._progress.live:
+            for address, record in self._session.manager.state.jobs.items():
+                if record.last and not record.last.ended:
+                    self._progress.known(address, record.last.phase, record.last.detail)
 
     def ended(self, outcome: Outcome) -> None:
         """The last words: what went wrong, then the counts."""
+        self.__exit__(None, None, None)
         self._target.tell(outcome.diagnostics)
         if outcome.note:
-            self._target.err.write(outcome.note + "\n")
+            self._target.say(outcome.note + "\n")
         if not outcome.declined:
             self._target.print(self._target.view.summary_line(outcome.counts, outcome.exit))
+
+    def _begin(self) -> None:
+        """Not earlier: a question on the terminal must stand still."""
+        if not self._open:
+            self._open = True
+            self._progress.__enter__()
 
 
 class StreamObserver:
@@ -60,6 +79,7 @@ class StreamObserver:
 
     def planned(self, plan: Plan) -> None:
         self._target.print(self._target.view.plan_line(plan))
+        summarise(self._target, plan)
 
     def event(self, event: Event) -> None:
         self._target.print(self._target.view.event(event))

@@ -1,6 +1,7 @@
 """plan and show."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobform.codec import plan_from_bytes, plan_to_bytes
 from jobform.engine.plan import Options
 from jobform.model.address import Selector
 from jobform.model.change import Action, Plan
+from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import InputError, StateError
 from jobform.run import planning
 from jobform.run.editing import select as select_addresses
@@ -124,7 +126,8 @@ def load(name: str) -> Plan:
     try:
         data = Path(name).read_bytes()
     except OSError as error:
-        raise InputError.of("plan_unreadable", f"the plan {name} cannot be read: {error.strerror}") from error
+        hint = "jobform plan --out FILE writes one; to choose jobs: --select " + shlex.quote(name)
+        raise InputError.of("plan_unreadable", f"the plan {name} cannot be read: {error.strerror}", hint=hint) from error
     return plan_from_bytes(data)
 
 
@@ -146,11 +149,16 @@ def save(path: Path, data: bytes) -> None:
 
 
 def summarise(target: App, made: Plan) -> None:
-    """Put the Markdown form where GitHub shows it, when it says where."""
+    """Put the Markdown form where GitHub shows it, when it says where. A summary that cannot be written fails nothing."""
     place = target.runtime.environ.get("GITHUB_STEP_SUMMARY")
-    if place:
+    if not place:
+        return
+    text = target.mask(target.runtime.registry.view("markdown", target.screen).plan(made))
+    try:
         with Path(place).open("a", encoding="utf-8") as file:
-            file.write(target.runtime.registry.view("markdown", target.screen).plan(made) + "\n")
+            file.write(text + "\n")
+    except OSError as error:
+        target.tell([Diagnostic(Severity.WARNING, "no_summary", f"GITHUB_STEP_SUMMARY cannot be written: {error.strerror}")])
 
 
 def _writable(path: Path) -> None:

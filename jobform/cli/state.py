@@ -1,6 +1,5 @@
 """state and lock: looking at the record, and repairing it."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def rm(ctx: click.Context, /, selectors: tuple[str, ...], lock_timeout: str, no_
     """Forget jobs and call nothing. A run that may still be live is remembered, so that none is started beside it."""
     target = app(ctx, "human", no_color)
     session = target.session(where(kwargs))
-    chosen = editing.forget(session, selectors, LineObserver(target), seconds(lock_timeout, "--lock-timeout") or 0.0)
+    chosen = editing.forget(session, selectors, LineObserver(target, session), seconds(lock_timeout, "--lock-timeout") or 0.0)
     target.print(f"Forgot {', '.join(chosen)}.")
     return 0
 
@@ -80,7 +79,7 @@ def push(ctx: click.Context, /, file: str, lock_timeout: str, force: bool, no_co
     target = app(ctx, "human", no_color)
     session = target.session(where(kwargs))
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        data = target.runtime.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise InputError.of("unreadable", f"{file} cannot be read: {error.strerror}") from error
     pushed = editing.push(session, data, force=force, lock_timeout=seconds(lock_timeout, "--lock-timeout") or 0.0)
@@ -110,7 +109,7 @@ def resolve(
     target = app(ctx, "human", no_color)
     how = "found" if found is not None else "not_submitted" if not_submitted else "ended"
     session = target.session(where(kwargs))
-    editing.resolve(session, address, how, found, LineObserver(target), seconds(lock_timeout, "--lock-timeout") or 0.0)
+    editing.resolve(session, address, how, found, LineObserver(target, session), seconds(lock_timeout, "--lock-timeout") or 0.0)
     target.print(f"{address} is resolved: {how.replace('_', ' ')}.")
     return 0
 

@@ -142,7 +142,7 @@ class _Builder:
         except _Stop:
             pass
         except MarkedYAMLError as error:
-            problem = explain(self._page, error)
+            problem = explain(self._page, error, self._top.start if self._top.flow else None)
             said = problem.code == "no_break_space" and any(found.code == problem.code for found in self._findings.all())
             if not said and (problem.range is None or problem.range.line not in self._unquoted):
                 self._findings.add(problem)

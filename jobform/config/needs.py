@@ -6,7 +6,7 @@ from jobform.config.problem import Problem, Report
 from jobform.model.address import Selector, format_address, scalar_text
 from jobform.model.job import Need, When
 from jobform.model.suggest import suggest
-from jobform.model.values import Json, Path
+from jobform.model.values import Json, Path, is_deferred
 
 
 class Directory:
@@ -73,13 +73,13 @@ def resolve_needs(
         path: Path = ("needs", index)
         when = When.SUCCEEDED
         text: Json = item
-        if isinstance(item, dict):
+        if isinstance(item, dict) and not is_deferred(item):
             text, path = item.get("job"), (*path, "job")
             when = When(str(item.get("when", when)))
         if isinstance(text, str):
             addresses = _addresses(text, path, own, directory, report)
             needs.setdefault((text, when), Need(text, when, addresses))
-        elif isinstance(text, int | float | list) or text is None:
+        elif not is_deferred(text):  # which was reported as a template that cannot stand here
             report(Problem(path, "wrong_type", "a need must be a job's name or a selector"))
     covered = {address for need in needs.values() for address in need.addresses}
     for name in sorted(outputs):

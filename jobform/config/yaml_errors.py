@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yaml import MarkedYAMLError
 
@@ -16,13 +16,17 @@ _QUOTE_IT = "quote the value"
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """A parser error over its text. at, since: offsets of the problem and of the construct around it."""
+    """A parser error over its text.
+
+    at, since: offsets of the problem and of the construct around it. opened: of the innermost bracket that is open.
+    """
 
     page: Document
     problem: str
     context: str
     at: int
     since: int | None
+    opened: int | None
 
     @property
     def line(self) -> str:
@@ -42,11 +46,11 @@ class _Trouble:
         return Diagnostic(Severity.ERROR, code, summary, "", hint, self.page.range_of(at, at + 1), related=notes)
 
 
-def explain(page: Document, error: MarkedYAMLError) -> Diagnostic:
-    """One diagnostic for a parser's error. page: the file's text; its value is not looked at."""
+def explain(page: Document, error: MarkedYAMLError, opened: int | None = None) -> Diagnostic:
+    """One diagnostic for a parser's error. page: the file's text; its value is not looked at. opened: the last bracket left open."""
     mark, context = error.problem_mark or error.context_mark, error.context_mark
     at = min(mark.index, len(page.text)) if mark else 0
-    trouble = _Trouble(page, error.problem or "", error.context or "", at, context.index if context else None)
+    trouble = _Trouble(page, error.problem or "", error.context or "", at, context.index if context else None, opened)
     if _TEMPLATE.search(trouble.line.split(" #")[0]):
         match = _TEMPLATE.search(trouble.line)
         start = page.range_of(at, at).column - 1
@@ -135,6 +139,8 @@ def _directive(trouble: _Trouble) -> Diagnostic:
 
 
 def _node(trouble: _Trouble) -> Diagnostic:
+    if trouble.opened is not None and not trouble.page.text[trouble.at :].strip():
+        return _unclosed(replace(trouble, since=trouble.opened))
     return trouble.error("yaml_syntax", "expected a value here, and a closing bracket for each open one",
                          related="while reading this")
 

@@ -21,7 +21,7 @@ from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
-from jobform.model.state import Intent, Op, State
+from jobform.model.state import Intent, Op, Phase, State
 from jobform.protocols import Clock, Effect, Ref, timestamp
 from jobform.schema import SpecSchema
 
@@ -147,6 +147,7 @@ class Scheduler:
             yield events
             self._folded(events)
             self._keep_logs(events)
+        self._waiting -= {address for address in self._waiting if self._reached(address)}
         self._wake()
         yield from self._act()
 
@@ -379,6 +380,12 @@ class Scheduler:
     def _retry(self, address: str) -> bool:
         record = self.state.jobs[address]
         return bool(record.desired and retry_due(record.desired.policy, record.attempts))
+
+    def _reached(self, address: str) -> bool:
+        """Whether this is a run that does not end by itself and is where it should be: running."""
+        record = self.state.jobs.get(address)
+        last = record.last if record else None
+        return last is not None and last.phase is Phase.RUNNING and not self._completes(last.backend) and not last.asked_stop
 
     def _accepted(self, address: str) -> bool:
         accepted = self.state.jobs[address].accepted

@@ -58,8 +58,15 @@ class Case:
 
     @property
     def same(self) -> bool:
-        """Whether the project's files say what was accepted."""
-        return self.record is not None and self.wanted is not None and self.record.desired == self.wanted
+        """Whether the project's files say what was accepted.
+
+        Once an attempt exists and none is to follow, it does not matter that a selector in `needs` chooses other jobs by now.
+        """
+        accepted = self.record.desired if self.record else None
+        if accepted is None or self.wanted is None or accepted == self.wanted:
+            return accepted is not None and self.wanted is not None
+        settled = self.last is not None and self.open is None
+        return settled and _unresolved(accepted) == _unresolved(self.wanted)
 
     @property
     def open(self) -> Accepted | None:
@@ -83,6 +90,12 @@ class Case:
     def protected(self) -> bool:
         accepted = self.record.desired if self.record else None
         return bool((accepted and accepted.policy.protect) or (self.wanted and self.wanted.policy.protect))
+
+
+def _unresolved(desired: Desired) -> Desired:
+    """A desire as it is written: what its needs choose is left out."""
+    needs = tuple(replace(need, addresses=()) for need in desired.policy.needs)
+    return replace(desired, policy=replace(desired.policy, needs=needs))
 
 
 def decide(case: Case) -> Change:
@@ -315,7 +328,11 @@ def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Cha
 
 def _acceptance(case: Case, change: Change) -> Change:
     """Nothing to do, but something to accept: a new policy, or a spec that only the next attempt will see."""
-    if case.wanted is None or case.record is None or case.flags.destroy or case.same or change.reason is Reason.IN_FLIGHT:
+    if case.wanted is None or case.record is None or case.flags.destroy or change.reason is Reason.IN_FLIGHT:
+        return change
+    if case.open and case.open.action in (Action.DELETE, Action.FORGET):
+        return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, detail="its accepted removal is taken back; no call")
+    if case.same:
         return change
     assert case.job
     accepted = case.record.desired
@@ -345,17 +362,14 @@ def _guard(case: Case, change: Change) -> Change:
 def _already_accepted(case: Case, change: Change) -> bool:
     """Whether an open accepted change, or the accepted policy, already says yes to this very change."""
     if change.action in (Action.DELETE, Action.FORGET):
-        accepted = case.open
-        return bool(accepted and accepted.action == change.action and accepted.stop == change.stop and not case.flags.destroy) or bool(
-            accepted and accepted.action == change.action and accepted.reason == change.reason and accepted.stop == change.stop
-        )
+        return case.open is not None and (case.open.action, case.open.stop) == (change.action, change.stop)
     if not case.same:
         return False
     accepted = case.open
     if accepted and accepted.action == change.action and accepted.attempt == change.attempt:
         return True
     by_policy = change.reason in (Reason.RETRY, Reason.LOST) and not case.flags.recreate_lost
-    return bool(change.action is Action.RERUN and by_policy)
+    return change.action is Action.RERUN and by_policy and case.settled in (None, "done")
 
 
 # --- making changes ---------------------------------------------------------------------------------------------------

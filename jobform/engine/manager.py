@@ -53,18 +53,19 @@ class Manager:
     """Opens, refreshes, records and saves one state.
 
     seen_path: `.jobform/seen.json`. recovery: further directories that may take a state that cannot be saved. warnings: what
-    a user should hear of; filled on the way. After a failed save it refuses to record anything more.
+    a user should hear of; filled on the way. fold_at: bytes of journal that are never worth a new snapshot. After a failed save it refuses to record anything more.
     """
 
     def __init__(
         self, store: Store, clock: Clock, effect: Effect, seen_path: Path, *,
-        recovery: Sequence[Path] = (Path(),), new_lineage: Callable[[], str] = lambda: str(uuid.uuid4()),
+        recovery: Sequence[Path] = (Path(),), new_lineage: Callable[[], str] = lambda: str(uuid.uuid4()), fold_at: int = FOLD_AT,
     ) -> None:
         self._store = store
         self._effect = effect
         self._trust = Trust(store.location, Seen(seen_path), clock)
         self._recovery = recovery
         self._new_lineage = new_lineage
+        self._fold_at = fold_at
         self._held: _Held | None = None
         self._info: LockInfo | None = None
         self._locked = False
@@ -172,7 +173,7 @@ class Manager:
         held.size += len(entries)
         held.crc = zlib.crc32(entries, held.crc)
         held.stamp = self._store.stamp()
-        if held.size > max(FOLD_AT, held.snapshot):
+        if held.size > max(self._fold_at, held.snapshot):
             self._write()
 
     def compact(self) -> None:

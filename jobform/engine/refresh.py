@@ -5,12 +5,12 @@ Both answer with the events that would record it, so a plan folds them into a co
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobform.engine.places import Places
 from jobform.model.errors import BackendError, FailedError
-from jobform.model.event import Ended, Event, Held, Observed, Released
-from jobform.model.state import Attempt, Intent, Op, Phase, Record, State
+from jobform.model.event import Ended, Event, Held, Observed, Released, Resolved
+from jobform.model.state import ENDED, Attempt, Intent, Op, Phase, Record, State
 from jobform.model.values import Json
 from jobform.protocols import Absent, Actual, Found, Gone, Mark, ReadError, Ref, Unknown
 
@@ -72,8 +72,29 @@ def observe(state: State, places: Places, addresses: Iterable[str], at: str) -> 
         for ref, address in by_ref.items():
             last = state.jobs[address].last
             assert last
-            events += _seen(address, last, answers.get(ref, ReadError("the backend gave no answer for this run")), at, sights)
+            answer = answers.get(ref, ReadError("the backend gave no answer for this run"))
+            events += _seen(address, last, answer, at, sights, places.type(name).completes)
     return events, sights
+
+
+def observe_orphans(state: State, places: Places, at: str) -> list[Event]:
+    """Whether the runs that removed jobs left behind have ended since; what cannot be read is left as it is."""
+    refs: dict[str, dict[Ref, str]] = defaultdict(dict)
+    for address, tombstone in state.tombstones.items():
+        if tombstone.ref is not None and places.configured(tombstone.backend):
+            if places.scope(tombstone.backend).text == tombstone.scope:
+                refs[tombstone.backend][Ref.of(tombstone.ref)] = address
+    events: list[Event] = []
+    for name, by_ref in refs.items():
+        try:
+            answers = places.backend(name).read(list(by_ref))
+        except BackendError:  # it stays what it is: not known to have ended, which blocks, and says how to go on
+            continue
+        for ref, address in by_ref.items():
+            answer = answers.get(ref)
+            if isinstance(answer, Gone) or (isinstance(answer, Actual) and answer.phase in ENDED):
+                events.append(Resolved(address, at, "the backend", "ended"))
+    return events
 
 
 def mark_of(address: str, intent: Intent | Attempt) -> Mark:
@@ -96,7 +117,9 @@ def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed
     return None if known == said else seen
 
 
-def _seen(address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights) -> list[Event]:
+def _seen(
+    address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights, completes: bool,
+) -> list[Event]:
     if isinstance(answer, ReadError):
         sights.unread[address] = answer
         return []
@@ -105,6 +128,8 @@ def _seen(address: str, last: Attempt, answer: Actual | Gone | ReadError, at: st
         class_ = None if last.asked_stop else "lost"
         why = "removed after its stop was asked for" if last.asked_stop else f"it is gone from {last.backend}, and nothing says how it ended"
         return [Observed(address, last.n, at, phase, "", class_, why, None, None, last.started_at, at)]
+    if answer.phase is Phase.SUCCEEDED and not last.asked_stop and not completes:
+        answer = replace(answer, phase=Phase.FAILED, class_="infra", native_reason="it ended, although its kind goes on running")
     sights.fields[address] = answer.fields
     sights.actuals[address] = answer
     sights.warnings += [(address, warning) for warning in answer.warnings]

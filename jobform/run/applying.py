@@ -9,7 +9,7 @@ from typing import Protocol
 from jobform.engine.accept import acceptance, wanted_specs
 from jobform.engine.apply import Means, Scheduler, Stop
 from jobform.engine.manager import Manager
-from jobform.engine.refresh import Sights, observe, recover
+from jobform.engine.refresh import Sights, observe, observe_orphans, recover
 from jobform.model.change import Plan
 from jobform.model.errors import LockHeldError
 from jobform.model.event import Event, Observed, RunEnded
@@ -176,6 +176,7 @@ def _catch_up(session: Session, observer: Observer) -> Sights:
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
     session.runtime.effect("engine.observe.before", "")
     events, sights = observe(state, session.places, live, at)
+    events += observe_orphans(state, session.places, at)
     session.runtime.effect("engine.observe.after", "")
     record(session, observer, events)
     for event in events:

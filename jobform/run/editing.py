@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from jobform.engine.apply import Stop
 from jobform.engine.calls import Done, make
+from jobform.engine.graph import closure
 from jobform.engine.intents import intent_of
 from jobform.engine.manager import Manager
 from jobform.engine.needs import NEW_ATTEMPT
+from jobform.engine.plan import edges_of
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector
 from jobform.model.diagnostic import Severity
@@ -37,6 +39,11 @@ def select(state: State, selectors: Iterable[str]) -> list[str]:
             raise InputError.of("unknown_job", f"the state has no job {text!r}", hint=f"did you mean {near!r}?" if near else "see `jobform state list`")
         chosen |= dict.fromkeys(found)
     return list(chosen)
+
+
+def with_needs(state: State, addresses: Iterable[str]) -> frozenset[str]:
+    """Recorded addresses with everything that they need, directly or not."""
+    return frozenset(closure(edges_of({}, state), addresses))
 
 
 def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:

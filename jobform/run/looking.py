@@ -22,12 +22,13 @@ def present(session: Session, *, refresh: bool) -> tuple[State, Sequence[Diagnos
     return state, (*session.manager.warnings, *warnings_of(sights))
 
 
-def progress(state: State) -> int:
+def progress(session: Session, state: State) -> int:
     """2 while anything is live, waiting, open or due for a retry; else 8 if a last attempt has failed; else 0."""
     failed = False
     for record in state.jobs.values():
         last, accepted = record.last, record.accepted
-        if (last and not last.ended) or record.intent or (accepted and accepted.settled is None):
+        reached = last is not None and last.phase is Phase.RUNNING and not session.completes(last.backend)
+        if (last and not last.ended and not reached) or record.intent or (accepted and accepted.settled is None):
             return 2
         if record.desired and retry_due(record.desired.policy, record.attempts):
             return 2

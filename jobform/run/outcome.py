@@ -34,7 +34,7 @@ class Outcome:
 def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, *, stopped: Stop, timed_out: bool) -> Outcome:
     """The first exit code that applies, in the documented order."""
     report = scheduler.report
-    incomplete = [*report.problems.values(), *_unsettled(run, scheduler, state), *_blocked(plan)]
+    incomplete = [*report.problems.values(), *_unsettled(run, scheduler, state, stopped.requested or timed_out), *_blocked(plan)]
     failed = _failed(scheduler, state)
     code = 0
     if stopped.requested:
@@ -53,7 +53,7 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
     )
 
 
-def _unsettled(run: str, scheduler: Scheduler, state: State) -> list[Diagnostic]:
+def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) -> list[Diagnostic]:
     """Changes of this run that will not be made by it."""
     found = []
     for change in state.runs[run].changes if run in state.runs else ():
@@ -64,9 +64,9 @@ def _unsettled(run: str, scheduler: Scheduler, state: State) -> list[Diagnostic]
                 Severity.ERROR, f"change_{change.settled}", f"the {change.action} was not completed: {change.settled.replace('_', ' ')}",
                 address=change.address,
             ))
-        elif scheduler.report.given_up:
+        elif scheduler.report.given_up or not (scheduler.pending or interrupted):
             found.append(Diagnostic(
-                Severity.ERROR, "given_up", f"the {change.action} was not started, because something else failed first",
+                Severity.ERROR, "given_up", f"the {change.action} was not started, because something that comes first did not happen",
                 hint="run again to resume", address=change.address,
             ))
     return found

@@ -8,7 +8,7 @@ from jobform.config.secrets import secret_names
 from jobform.engine.graph import cycle
 from jobform.engine.plan import Basis, Options, make_plan
 from jobform.engine.record import fold
-from jobform.engine.refresh import Sights, observe, recover
+from jobform.engine.refresh import Sights, observe, observe_orphans, recover
 from jobform.model.change import Plan
 from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
 from jobform.model.errors import InputError
@@ -62,7 +62,7 @@ def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sight
     _fold(state, recover(state, session.places, intents, at))
     live = [address for address, record in state.jobs.items() if record.last and not record.last.ended]
     events, sights = observe(state, session.places, live, at)
-    _fold(state, events)
+    _fold(state, events + observe_orphans(state, session.places, at))
     return sights
 
 

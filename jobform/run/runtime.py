@@ -25,4 +25,12 @@ class Runtime:
     @classmethod
     def system(cls) -> "Runtime":
         """The real thing: this process's environment and streams, every installed plug-in."""
-        return cls(SystemClock(), no_effect, dict(os.environ), Registry.installed(), sys.stdin, sys.stdout, sys.stderr)
+        return cls(
+            SystemClock(), no_effect, dict(os.environ), Registry.installed(), _open(sys.stdin, os.O_RDONLY), _open(sys.stdout, os.O_WRONLY),
+            _open(sys.stderr, os.O_WRONLY),
+        )
+
+
+def _open(stream: TextIO | None, flags: int) -> TextIO:
+    """A stream that was closed before this process began reads and writes nothing."""
+    return stream or os.fdopen(os.open(os.devnull, flags), "r" if flags == os.O_RDONLY else "w", encoding="utf-8")

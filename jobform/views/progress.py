@@ -19,7 +19,16 @@ _SHOWN = 12
 
 
 class ProgressView(Protocol):
-    """What an apply needs of a progress display. A context manager: the live part lives inside it."""
+    """What an apply needs of a progress display. A context manager: the live part lives inside it.
+
+    total: how many jobs the command is about, 0 when that is not known.
+    """
+
+    total: int
+
+    @property
+    def live(self) -> int:
+        """How many jobs are shown as pending or running."""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -30,6 +39,9 @@ class ProgressView(Protocol):
     def event(self, event: Event) -> None:
         """Take an event into account."""
 
+    def known(self, address: str, phase: Phase, detail: str) -> None:
+        """Take a job into account that was pending or running before there were events."""
+
     def line(self, text: str) -> None:
         """Print a line that stays, without its line break; "" prints nothing."""
 
@@ -39,6 +51,11 @@ class PlainProgress:
 
     def __init__(self, results: TextIO) -> None:
         self._results = results
+        self.total = 0
+
+    @property
+    def live(self) -> int:
+        return 0
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +65,9 @@ class PlainProgress:
 
     def event(self, event: Event) -> None:
         del event
+
+    def known(self, address: str, phase: Phase, detail: str) -> None:
+        del address, phase, detail
 
     def line(self, text: str) -> None:
         if text:
@@ -59,7 +79,7 @@ class Progress:
     """A live display on a terminal.
 
     out: the terminal's stream (stderr), for the live part alone. results: where lines that stay go (stdout); while one is written
-    the live part is away, so that both may be the same terminal. total: how many jobs this apply is about.
+    the live part is away, so that both may be the same terminal.
     """
 
     def __init__(self, out: TextIO, clock: Clock, total: int, results: TextIO, *, colour: bool = False) -> None:
@@ -69,7 +89,7 @@ class Progress:
             file=out, force_terminal=True, no_color=not colour, color_system="standard",
             markup=False, highlight=False, emoji=False,
         )
-        self._clock, self._total, self._results = clock, total, results
+        self._clock, self.total, self._results = clock, total, results
         self._lock = Lock()
         self._since: dict[str, tuple[str, float]] = {}
         self._waiting: dict[str, str] = {}
@@ -83,9 +103,18 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop()
 
+    @property
+    def live(self) -> int:
+        return len(self._since) + len(self._waiting)
+
     def event(self, event: Event) -> None:
         with self._lock:
             self._take(event)
+
+    def known(self, address: str, phase: Phase, detail: str) -> None:
+        with self._lock:
+            if address not in self._since and address not in self._waiting:
+                self._phase(address, phase, detail)
 
     def line(self, text: str) -> None:
         if not text:
@@ -102,7 +131,8 @@ class Progress:
             running = sorted(self._since.items(), key=lambda item: item[1][1])
             waiting, ended = dict(self._waiting), list(self._ended.values())
         counts = [f"{ended.count(word)} {word}" for word in dict.fromkeys(ended)]
-        words = [f"{len(ended)}/{self._total} ended", f"{len(running)} running", f"{len(waiting)} pending", *counts]
+        of = f"/{self.total}" if self.total else ""
+        words = [f"{len(ended)}{of} ended", f"{len(running)} running", f"{len(waiting)} pending", *counts]
         lines = [", ".join(words)]
         lines += [f"  {address}: {what} for {duration(now - since)}" for address, (what, since) in running[:_SHOWN]]
         room = max(0, _SHOWN - len(running))
@@ -121,7 +151,7 @@ class Progress:
                 else:
                     self._waiting.pop(event.address, None)
             case Observed():
-                self._observed(event)
+                self._phase(event.address, event.phase, event.detail)
             case Held():
                 self._over(event.address, "held")
             case Settled() if event.how != "done":
@@ -129,16 +159,16 @@ class Progress:
             case _:
                 pass
 
-    def _observed(self, event: Observed) -> None:
-        if event.phase is Phase.PENDING:
-            self._waiting[event.address] = event.detail
-            self._since.pop(event.address, None)
-        elif event.phase in (Phase.RUNNING, Phase.UNKNOWN):
-            self._waiting.pop(event.address, None)
-            since = self._since.get(event.address, ("", self._clock.monotonic()))[1]
-            self._since[event.address] = (event.phase.value, since)
+    def _phase(self, address: str, phase: Phase, detail: str) -> None:
+        if phase is Phase.PENDING:
+            self._waiting[address] = detail
+            self._since.pop(address, None)
+        elif phase in (Phase.RUNNING, Phase.UNKNOWN):
+            self._waiting.pop(address, None)
+            since = self._since.get(address, ("", self._clock.monotonic()))[1]
+            self._since[address] = (phase.value, since)
         else:
-            self._over(event.address, event.phase.value)
+            self._over(address, phase.value)
 
     def _over(self, address: str, how: str) -> None:
         self._waiting.pop(address, None)

@@ -264,9 +264,11 @@ def test_moved_there_and_back() -> None:
 
 def test_moved_takes_the_open_change_along() -> None:
     state = State(samples.LINEAGE)
-    for event in (*first_apply(("a",))[:3], Moved("a", "b", AT), Begun("b", intent()), Ended("b", Op.SUBMIT, 1, AT, True)):
-        fold(state, event)
-    assert settled(state) == {"b": "done"}
+    recorder = Recorder(state)
+    start = first_apply(("c", "a"))
+    for event in (*start[:6], Moved("a", "b", AT), Begun("b", intent()), Ended("b", Op.SUBMIT, 1, AT, True)):
+        recorder.fold(event)
+    assert settled(state) == {"c": "done", "b": "done"}
 
 
 def test_moved_onto_what_was_accepted_there() -> None:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jobform.engine import manager as module
 from jobform.engine.manager import Manager
 from jobform.engine.record import fold
 from jobform.model.errors import JobformError
@@ -56,10 +55,9 @@ def position(state: State) -> int:
 def scenario(directory: Path, effect: Effect) -> None:
     """Record what is missing, in one command; the file `acknowledged` says how much `record` has confirmed."""
     clock = ManualClock()
-    module.FOLD_AT = 2500  # so that a snapshot is written between two batches too
     manager = Manager(
         TYPE.open({}, directory, clock, effect), clock, effect, directory / ".jobform" / "seen.json", recovery=(),
-        new_lineage=lambda: samples.LINEAGE,
+        new_lineage=lambda: samples.LINEAGE, fold_at=2500,  # so that a snapshot is written between two batches too
     )
     manager.open()
     with manager.locked(INFO):

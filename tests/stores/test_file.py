@@ -11,6 +11,8 @@ import pytest
 
 from jobform.model.errors import InputError, JobformError, LockHeldError, StateError
 from jobform.protocols import Store, SystemClock, no_effect
+from jobform.stores import file
+from jobform.stores.disk import read_private
 from jobform.stores.file import TYPE
 from jobform.testing.clock import ManualClock
 from jobform.testing.store_fixtures import lock_info, locked
@@ -194,6 +196,24 @@ def test_change_behind_the_lock_is_noticed(store: Store, tmp_path: Path) -> None
             store.write(b"mine", version)
     assert finding(caught)[0] == "state_moved"
     assert (tmp_path / "jobform.state.json").read_bytes() == b"one"
+
+
+def test_reader_misses_nothing_while_the_journal_is_folded(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new snapshot comes between the reader's two files: what the dropped journal held is in one of them."""
+    calls = []
+
+    def read_and_fold(path: Path) -> tuple[bytes | None, str]:
+        found = read_private(path)
+        calls.append(path)
+        if len(calls) == 1:
+            other = opened(tmp_path)
+            with locked(other):
+                other.write(b"one line", file.identity(tmp_path / "jobform.state.json"))
+        return found
+
+    monkeypatch.setattr(file, "read_private", read_and_fold)
+    stored = store.read()
+    assert b"line" in (stored.data or b"")
 
 
 # --- the lock ---
