@@ -10,6 +10,8 @@ import click
 from jobform.model.version import VERSION
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from jobform.run.runtime import Runtime
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -67,6 +69,13 @@ class LazyGroup(click.Group):
             near = suggest(name, COMMANDS)
             ctx.fail(f"there is no command {name!r}." + (f" Did you mean {near!r}?" if near else ""))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Names and help from the table above: a shell asks at every key, and no command need be loaded."""
+        from click.shell_completion import CompletionItem  # only a shell that completes asks for it
+
+        names = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from jobform.run.session import Session, Where
 
 
-class Interrupted(BaseException):  # noqa: N818  # as KeyboardInterrupt: no error, and nothing may catch it by accident
-    """A signal came while nothing had been begun. `exit_code`: 130 or 143."""
+class Interrupted(BaseException):
+    """A signal came while nothing had been begun. As KeyboardInterrupt it is no error. exit_code: 130 or 143."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__()

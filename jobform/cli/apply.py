@@ -8,7 +8,16 @@ import click
 
 from jobform.cli.app import App, app
 from jobform.cli.observer import LineObserver, StreamObserver
-from jobform.cli.options import choice_options, format_option, project_options, seconds, wait_options, where
+from jobform.cli.options import (
+    choice_options,
+    format_option,
+    lock_timeout_option,
+    parallelism_option,
+    project_options,
+    seconds,
+    wait_options,
+    where,
+)
 from jobform.cli.plan import load, plan_options, shaping_options
 from jobform.cli.signals import stopping
 from jobform.model.change import Plan
@@ -90,15 +99,16 @@ Examples:
   jobform advance          # from cron: exits 2 while something is still on its way
 """)
 @project_options
-@click.option("--parallelism", type=click.IntRange(1, 1000), default=10, show_default=True, help="Calls in flight at a time.")
-@click.option("--lock-timeout", metavar="DURATION", default="0", show_default=True, help="How long to wait for the state's lock.")
+@parallelism_option
+@lock_timeout_option("0")
 @format_option("human", "json")
 @click.pass_context
 def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_: str, no_color: bool, **kwargs: Any) -> int:
     """Do one step of what was accepted, from the state alone: record ends, start what is due, return."""
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
-    options = ApplyOptions(parallelism=parallelism, lock_timeout=seconds(lock_timeout, "--lock-timeout") or 0.0, detach=True, command="advance")
+    patience = seconds(lock_timeout, "--lock-timeout") or 0.0
+    options = ApplyOptions(parallelism=parallelism, lock_timeout=patience, detach=True, command="advance")
     try:
         with _observing(target, session) as observer, stopping(target) as stop:
             outcome = applying.advance(session, options, observer, stop)
@@ -117,8 +127,8 @@ Examples:
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @project_options
 @click.option("--timeout", metavar="DURATION", help="Stop waiting after this time (exit 9); the jobs go on.")
-@click.option("--parallelism", type=click.IntRange(1, 1000), default=10, show_default=True, help="Calls in flight at a time.")
-@click.option("--lock-timeout", metavar="DURATION", default="30s", show_default=True, help="How long to wait for the state's lock.")
+@parallelism_option
+@lock_timeout_option()
 @format_option("human", "json")
 @click.pass_context
 def wait(ctx: click.Context, /, selectors: tuple[str, ...], format_: str, no_color: bool, **kwargs: Any) -> int:
@@ -205,7 +215,7 @@ def _may_ask(target: App, approval: Approval, no_input: bool) -> None:
 
 
 def _confirm(target: App, made: Plan) -> bool:
-    """Ask on the terminal. To destroy wants the project's name, which is the yes to stop live jobs as well; any other plan the word yes."""
+    """Ask on the terminal: for the word yes, or to destroy for the project's name, which is the yes to stop live jobs as well."""
     word = made.project if made.destroy else "yes"
     what = "destroy all this, running jobs included" if made.destroy else "apply this"
     target.say(f"\nType {word!r} to {what}; anything else leaves all as it is: ")

@@ -25,7 +25,8 @@ Examples:
 @format_option("human", "json", "markdown")
 @click.pass_context
 def status(
-    ctx: click.Context, /, selectors: tuple[str, ...], no_refresh: bool, exit_code: bool, format_: str, no_color: bool, **kwargs: Any,
+    ctx: click.Context, /, selectors: tuple[str, ...], no_refresh: bool, exit_code: bool, format_: str, no_color: bool,
+    **kwargs: Any,
 ) -> int:
     """Show what every job is doing now, without changing anything."""
     target = app(ctx, format_, no_color)
@@ -51,7 +52,9 @@ Examples:
 @click.option("--tail", type=click.IntRange(0), help="Only the last lines.")
 @click.option("--attempt", type=click.IntRange(1), help="Another attempt than the last.")
 @click.pass_context
-def logs(ctx: click.Context, /, address: str, follow: bool, tail: int | None, attempt: int | None, no_color: bool, **kwargs: Any) -> int:
+def logs(
+    ctx: click.Context, /, address: str, follow: bool, tail: int | None, attempt: int | None, no_color: bool, **kwargs: Any,
+) -> int:
     """Print the output of a job's run; what was kept of it when nothing else is left."""
     target = app(ctx, "human", no_color)
     session = target.session(where(kwargs))
@@ -79,7 +82,8 @@ def output(ctx: click.Context, /, address: str, key: str | None, format_: str, n
         target.print(target.view.outputs(outputs))
         return 0
     if key not in outputs:
-        raise InputError.of("unknown_output", f"{address} gave no output {key!r}", detail=f"it gave: {', '.join(sorted(outputs)) or 'none'}")
+        given = f"it gave: {', '.join(sorted(outputs)) or 'none'}"
+        raise InputError.of("unknown_output", f"{address} gave no output {key!r}", detail=given)
     value = outputs[key]
     target.print(value if isinstance(value, str) and format_ == "human" else json.dumps(value))
     return 0
@@ -110,7 +114,8 @@ def _one(state: State, text: str) -> str:
     found = editing.select(state, [text])
     exact = [address for address in found if address == text]
     if len(found) > 1 and not exact:
-        raise InputError.of("several_jobs", f"{text!r} means {len(found)} jobs", detail=", ".join(found[:10]), hint="name one of them")
+        some = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "")
+        raise InputError.of("several_jobs", f"{text!r} means {len(found)} jobs", detail=some, hint="name one of them")
     return (exact or found)[0]
 
 

@@ -43,8 +43,8 @@ class LineObserver:
 
     def event(self, event: Event) -> None:
         self._begin()
-        self._progress.line(self._target.view.event(event).rstrip("\n"))
         self._progress.event(event)
+        self._progress.line(self._target.view.event(event).rstrip("\n"))
 
     def waiting(self, left: int) -> None:
         """Jobs that were live before this command have had no event in it."""

@@ -28,13 +28,32 @@ def project_options(command: F) -> F:
 
 def format_option(*formats: str) -> Callable[[F], F]:
     """--format with these choices, the first being the default."""
-    return click.option("--format", "format_", type=click.Choice(formats), default=formats[0], show_default=True, help="How to write the result.")
+    return click.option(
+        "--format", "format_", type=click.Choice(formats), default=formats[0], show_default=True, help="How to write the result.",
+    )
+
+
+def parallelism_option(command: F) -> F:
+    """--parallelism."""
+    return click.option(
+        "--parallelism", type=click.IntRange(1, 1000), default=10, show_default=True, help="Calls in flight at a time.",
+    )(command)
+
+
+def lock_timeout_option(default: str = "30s") -> Callable[[F], F]:
+    """--lock-timeout, a duration."""
+    return click.option(
+        "--lock-timeout", metavar="DURATION", default=default, show_default=True, help="How long to wait for the state's lock.",
+    )
 
 
 def choice_options(command: F) -> F:
     """--select and --exclude."""
     for option in reversed([
-        click.option("--select", metavar="SELECTOR", multiple=True, help="Only these jobs, with what they need: NAME, NAME[k=v], or * in NAME."),
+        click.option(
+            "--select", metavar="SELECTOR", multiple=True,
+            help="Only these jobs, with what they need: NAME, NAME[k=v], or * in NAME.",
+        ),
         click.option("--exclude", metavar="SELECTOR", multiple=True, help="Leave these jobs out."),
     ]):
         command = option(command)
@@ -44,8 +63,8 @@ def choice_options(command: F) -> F:
 def wait_options(command: F) -> F:
     """How a command that changes things goes on."""
     for option in reversed([
-        click.option("--parallelism", type=click.IntRange(1, 1000), default=10, show_default=True, help="Calls in flight at a time."),
-        click.option("--lock-timeout", metavar="DURATION", default="30s", show_default=True, help="How long to wait for the state's lock."),
+        parallelism_option,
+        lock_timeout_option(),
         click.option("--detach", is_flag=True, help="Return when all that can start was submitted."),
         click.option("--timeout", metavar="DURATION", help="Stop waiting after this time (exit 9); the jobs go on."),
         click.option("--fail-fast", is_flag=True, help="Start nothing more once something failed."),

@@ -34,9 +34,9 @@ def plan_options(kwargs: dict[str, Any]) -> planning.PlanOptions:
     """Takes everything that shapes a plan out of a command's arguments."""
     return planning.PlanOptions(
         Options(
-            selectors(kwargs.pop("select"), "--select"), selectors(kwargs.pop("exclude"), "--exclude"), kwargs.pop("destroy", False),
-            selectors(kwargs.pop("allow_cancel", ()), "--allow-cancel"), kwargs.pop("recreate_lost", False),
-            selectors(kwargs.pop("rerun", ()), "--rerun"),
+            selectors(kwargs.pop("select"), "--select"), selectors(kwargs.pop("exclude"), "--exclude"),
+            kwargs.pop("destroy", False), selectors(kwargs.pop("allow_cancel", ()), "--allow-cancel"),
+            kwargs.pop("recreate_lost", False), selectors(kwargs.pop("rerun", ()), "--rerun"),
         ),
         refresh=not kwargs.pop("no_refresh", False), offline=kwargs.pop("offline", False),
         allow_empty=kwargs.pop("dangerous_allow_empty", False),
@@ -79,7 +79,7 @@ def plan(ctx: click.Context, /, out: str | None, detailed_exitcode: bool, format
     if kwargs.pop("refresh_only"):
         raise click.UsageError("--refresh-only is not supported yet: `jobform status` shows what the backends say")
     if kwargs.pop("untrusted"):
-        raise click.UsageError("--untrusted is not supported yet: `jobform validate` and `plan --offline` run nothing from the project")
+        raise click.UsageError("--untrusted is not supported yet; `jobform validate` and `plan --offline` run nothing of the project")
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
     if out is not None:

@@ -106,7 +106,8 @@ def schema(ctx: click.Context, /, name: str | None) -> int:
         return 0
     if name not in names:
         near = suggest(name, names)
-        raise InputError.of("unknown_schema", f"there is no schema {name!r}", hint=f"did you mean {near!r}?" if near else ", ".join(names))
+        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(names)}"
+        raise InputError.of("unknown_schema", f"there is no schema {name!r}", hint=hint)
     target.print(json.dumps(load_document(name), indent=2))
     return 0
 

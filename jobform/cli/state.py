@@ -7,11 +7,11 @@ import click
 
 from jobform.cli.app import app
 from jobform.cli.observer import LineObserver
-from jobform.cli.options import format_option, project_options, seconds, where
+from jobform.cli.options import format_option, lock_timeout_option, project_options, seconds, where
 from jobform.model.errors import InputError
 from jobform.run import editing
 
-_TIMEOUT = click.option("--lock-timeout", metavar="DURATION", default="30s", show_default=True, help="How long to wait for the state's lock.")
+_TIMEOUT = lock_timeout_option()
 
 
 @click.group()
@@ -68,7 +68,11 @@ def pull(ctx: click.Context, /, no_color: bool, **kwargs: Any) -> int:
     return 0
 
 
-@state.command("push", epilog="\b\nExamples:\n  jobform state push errored.jobform.json\n  jobform state pull | edit | jobform state push -\n")
+@state.command("push", epilog="""\b
+Examples:
+  jobform state push errored.jobform.json
+  cat backup.json | jobform state push -
+""")
 @click.argument("file")
 @project_options
 @_TIMEOUT
@@ -101,7 +105,8 @@ Examples:
 @click.option("--ended", is_flag=True, help="The run that a removed job left behind has ended.")
 @click.pass_context
 def resolve(
-    ctx: click.Context, /, address: str, found: str | None, not_submitted: bool, ended: bool, lock_timeout: str, no_color: bool, **kwargs: Any,
+    ctx: click.Context, /, address: str, found: str | None, not_submitted: bool, ended: bool, lock_timeout: str,
+    no_color: bool, **kwargs: Any,
 ) -> int:
     """Say what no machine can know: what became of a call whose answer was lost."""
     if sum((found is not None, not_submitted, ended)) != 1:

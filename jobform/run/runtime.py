@@ -26,8 +26,8 @@ class Runtime:
     def system(cls) -> "Runtime":
         """The real thing: this process's environment and streams, every installed plug-in."""
         return cls(
-            SystemClock(), no_effect, dict(os.environ), Registry.installed(), _open(sys.stdin, os.O_RDONLY), _open(sys.stdout, os.O_WRONLY),
-            _open(sys.stderr, os.O_WRONLY),
+            SystemClock(), no_effect, dict(os.environ), Registry.installed(),
+            _open(sys.stdin, os.O_RDONLY), _open(sys.stdout, os.O_WRONLY), _open(sys.stderr, os.O_WRONLY),
         )
 
 

@@ -4,7 +4,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from jobform.model.event import Begun, Ended, Event, Held, Observed, Settled
+from jobform.model.event import Begun, Ended, Event, Held, Observed, Removed, Settled
 from jobform.model.state import Op, Phase
 from jobform.protocols import Clock
 from jobform.views.escape import terminal
@@ -152,6 +152,8 @@ class Progress:
                     self._waiting.pop(event.address, None)
             case Observed():
                 self._phase(event.address, event.phase, event.detail)
+            case Removed():
+                self._over(event.address, "removed")
             case Held():
                 self._over(event.address, "held")
             case Settled() if event.how != "done":
