@@ -47,7 +47,7 @@ class _Trouble:
 
 
 def explain(page: Document, error: MarkedYAMLError, opened: int | None = None) -> Diagnostic:
-    """One diagnostic for a parser's error. page: the file's text; its value is not looked at. opened: the last bracket left open."""
+    """One diagnostic for a parser's error. page: the file's text, without its value. opened: the last bracket that is open."""
     mark, context = error.problem_mark or error.context_mark, error.context_mark
     at = min(mark.index, len(page.text)) if mark else 0
     trouble = _Trouble(page, error.problem or "", error.context or "", at, context.index if context else None, opened)
