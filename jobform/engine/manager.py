@@ -9,7 +9,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,7 +53,8 @@ class Manager:
     """Opens, refreshes, records and saves one state.
 
     seen_path: `.jobform/seen.json`. recovery: further directories that may take a state that cannot be saved. warnings: what
-    a user should hear of; filled on the way. fold_at: bytes of journal that are never worth a new snapshot. After a failed save it refuses to record anything more.
+    a user should hear of; filled on the way. fold_at: bytes of journal that are never worth a new snapshot. After a failed save
+    it refuses to record anything more.
     """
 
     def __init__(
@@ -309,13 +310,10 @@ class Manager:
         """A snapshot with the next serial; the journal is then empty."""
         held = self._held
         assert held is not None
-        before, held.state.serial = held.state.serial, held.state.serial + 1 if serial is None else serial
-        try:
-            data = state_to_bytes(held.state)
-        except BaseException:
-            held.state.serial = before
-            raise
-        held.version = self._save(lambda: self._store.write(data, held.version), held.state.serial)
+        serial = held.state.serial + 1 if serial is None else serial
+        data = state_to_bytes(replace(held.state, serial=serial))
+        held.version = self._save(lambda: self._store.write(data, held.version), serial)
+        held.state.serial = serial
         held.snapshot, held.size, held.lines, held.crc, held.leftover = len(data), 0, 0, 0, False
         held.stamp = self._store.stamp()
         self._note_seen()
@@ -333,10 +331,10 @@ class Manager:
 
     def _rescued(self, cause: StateError, serial: int) -> JobformError:
         assert self._held is not None
-        self._held.state.serial = serial
+        rescued = state_to_bytes(replace(self._held.state, serial=serial))
         location = Path(self._store.location)
         beside = [location.parent] if location.is_absolute() else []
-        path = rescue(state_to_bytes(self._held.state), [*beside, *self._recovery], self._effect)
+        path = rescue(rescued, [*beside, *self._recovery], self._effect)
         first = cause.diagnostics[0]
         saved = f"The whole state was written to {path} instead." if path else "It could not be written anywhere else either."
         restore = f"When the cause is gone, run `jobform state push {path}`." if path else "What was journalled before is safe."
@@ -347,7 +345,7 @@ class Manager:
         )
 
     def _note_seen(self) -> None:
-        if self._held is None or self._held.version == "":
+        if self._broken or self._held is None or self._held.version == "":
             return
         trouble = self._trust.note(self._held.state)
         if trouble:
