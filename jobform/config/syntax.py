@@ -248,6 +248,8 @@ class _Walk:
                 self._fault("a secret's name does not begin with JOBFORM_", hint, "bad_template", read.name)
             if not joined:
                 self._fault("a secret takes no filter and no test: it can only stand in a text", "", needle=read.name)
+        for key in (read.name, read.key or ""):
+            self._reachable(key)
         self.joined[read] = self.joined.get(read, True) and joined
         if not optional:
             self.required.add(read)
@@ -285,6 +287,9 @@ class _Walk:
         key = node.attr if isinstance(node, nodes.Getattr) else ""
         if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             key = node.arg.value
+        self._reachable(key)
+
+    def _reachable(self, key: str) -> None:
         if key.startswith("__"):
             self._fault(f"{key[:60]} is not allowed", "keys that begin with __ are out of reach", "forbidden_template", key)
 
