@@ -85,12 +85,12 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Examples:
-  jobform init                        start a project in this directory
-  jobform plan                        what would happen
-  jobform plan --out plan.json        the same, saved for review
-  jobform apply plan.json             exactly that plan, without a question
-  jobform apply --auto-approve        plan and apply in one go
-  jobform status                      what every job is doing
+  jobform init                        # start a project in this directory
+  jobform plan                        # what would happen
+  jobform plan --out plan.json        # the same, saved for review
+  jobform apply plan.json             # exactly that plan, without a question
+  jobform apply --auto-approve        # plan and apply in one go
+  jobform status                      # what every job is doing
 
 \b
 Exit codes: 0 success, 1 error, 2 changes (plan --detailed-exitcode) or still in

@@ -34,12 +34,12 @@ Observer = LineObserver | StreamObserver
 
 @click.command(epilog="""\b
 Examples:
-  jobform apply                              shows the plan and asks
-  jobform apply --auto-approve               for CI on a trusted branch
-  jobform apply plan.json                    exactly what was saved and reviewed
-  jobform apply --approved DIGEST            only if the plan has this digest
-  jobform apply --auto-approve --detach      submit, do not wait
-  jobform apply --auto-approve --format json one JSON event a line
+  jobform apply                              # shows the plan and asks
+  jobform apply --auto-approve               # for CI on a trusted branch
+  jobform apply plan.json                    # exactly what was saved and reviewed
+  jobform apply --approved DIGEST            # only if the plan has this digest
+  jobform apply --auto-approve --detach      # submit, do not wait
+  jobform apply --auto-approve --format json  # one JSON event a line
 """)
 @click.argument("plan_file", metavar="[PLAN]", required=False)
 @project_options
@@ -66,8 +66,8 @@ def apply(
 
 @click.command(epilog="""\b
 Examples:
-  jobform destroy                        shows what would go, and asks for the project's name
-  jobform destroy --auto-approve         refuses while anything runs
+  jobform destroy                        # shows what would go, and asks for the project's name
+  jobform destroy --auto-approve         # refuses while anything runs
   jobform destroy --auto-approve --allow-cancel '*'
 """)
 @project_options
@@ -121,7 +121,7 @@ def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_:
 
 @click.command(epilog="""\b
 Examples:
-  jobform wait                   until everything that was accepted has ended
+  jobform wait                   # until everything that was accepted has ended
   jobform wait train --timeout 2h
 """)
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)

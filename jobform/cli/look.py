@@ -16,7 +16,7 @@ from jobform.run import editing, looking
 Examples:
   jobform status
   jobform status train --format json
-  jobform status --exit-code          exits 2 while something is on its way
+  jobform status --exit-code          # exits 2 while something is on its way
 """)
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @project_options
@@ -91,8 +91,8 @@ def output(ctx: click.Context, /, address: str, key: str | None, format_: str, n
 
 @click.command(epilog="""\b
 Examples:
-  jobform history            the last applies: who, when, what became of them
-  jobform history train      every attempt of one job
+  jobform history            # the last applies: who, when, what became of them
+  jobform history train      # every attempt of one job
 """)
 @click.argument("address", required=False)
 @project_options

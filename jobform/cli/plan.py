@@ -79,7 +79,7 @@ def plan(ctx: click.Context, /, out: str | None, detailed_exitcode: bool, format
     if kwargs.pop("refresh_only"):
         raise click.UsageError("--refresh-only is not supported yet: `jobform status` shows what the backends say")
     if kwargs.pop("untrusted"):
-        raise click.UsageError("--untrusted is not supported yet; `jobform validate` and `plan --offline` run nothing of the project")
+        raise click.UsageError("--untrusted is not supported yet; `validate` and `plan --offline` run nothing of the project")
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
     if out is not None:
@@ -97,9 +97,9 @@ def plan(ctx: click.Context, /, out: str | None, detailed_exitcode: bool, format
 
 @click.command(epilog="""\b
 Examples:
-  jobform show plan.json          a saved plan, as it was shown
-  jobform show                    every job that the state knows
-  jobform show 'train[lr=0.1]'    one of them, with its attempts
+  jobform show plan.json          # a saved plan, as it was shown
+  jobform show                    # every job that the state knows
+  jobform show 'train[lr=0.1]'    # one of them, with its attempts
 """)
 @click.argument("what", required=False)
 @project_options

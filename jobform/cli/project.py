@@ -89,9 +89,9 @@ def graph(ctx: click.Context, /, no_color: bool, **kwargs: Any) -> int:
 
 @click.command(epilog="""\b
 Examples:
-  jobform schema              the names
-  jobform schema jobs         the schema of jobs/*.yaml
-  jobform schema local        the schema of `spec` on the local backend
+  jobform schema              # the names
+  jobform schema jobs         # the schema of jobs/*.yaml
+  jobform schema local        # the schema of `spec` on the local backend
 """)
 @click.argument("name", required=False)
 @click.pass_context

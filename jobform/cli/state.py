@@ -93,9 +93,9 @@ def push(ctx: click.Context, /, file: str, lock_timeout: str, force: bool, no_co
 
 @state.command("resolve", epilog="""\b
 Examples:
-  jobform state resolve train --not-submitted     nothing arrived: submit it again
-  jobform state resolve train --found ID          this run is it: adopt it
-  jobform state resolve train --ended             the run of a removed job is over
+  jobform state resolve train --not-submitted     # nothing arrived: submit it again
+  jobform state resolve train --found ID          # this run is it: adopt it
+  jobform state resolve train --ended             # the run of a removed job is over
 """)
 @click.argument("address")
 @project_options
