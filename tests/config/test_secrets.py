@@ -74,7 +74,8 @@ def test_everything_that_the_environment_holds_is_known(tmp_path: Path) -> None:
     file.write_text("from a file\n")
     environ = {
         "JOBFORM_SECRET_A": "first value", "JOBFORM_SECRET_B_FILE": str(file), "JOBFORM_SECRET_SHORT": "abc",
-        "JOBFORM_SECRET_GONE_FILE": str(tmp_path / "none"), "JOBFORM_VAR_token": "sensitive one", "JOBFORM_VAR_plain": "not a secret",
+        "JOBFORM_SECRET_GONE_FILE": str(tmp_path / "none"), "JOBFORM_VAR_token": "sensitive one",
+        "JOBFORM_VAR_plain": "not a secret",
         "JOBFORM_VAR_OTHER_FILE": str(file), "HOME": "/root/home",
     }
     found = known_values(environ, ["token"])

@@ -82,9 +82,11 @@ def test_optional_keys_are_left_out_where_the_schema_lacks_them() -> None:
 
 TOKENS = {
     "an AWS access key": "AKIA" + "IOSFODNN7EXAMPLE", "a GitHub token": "ghp_" + "a1" * 18, "an API key": "sk-" + "x9" * 20,
-    "a Hugging Face token": "hf_" + "aB" * 17, "a Slack token": "xoxb-" + "1234567890-abc", "a GitLab token": "glpat-" + "x_9-" * 5,
+    "a Hugging Face token": "hf_" + "aB" * 17, "a Slack token": "xoxb-" + "1234567890-abc",
+    "a GitLab token": "glpat-" + "x_9-" * 5,
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nabc", "a Google API key": "AIza" + "x" * 35,
-    "a signed token (JWT)": "eyJhbGciOiJIUzI1" + ".eyJzdWIiOiIxMjM0" + ".abc", "a password in a URL": "postgres://me:hunter2@db/x",
+    "a signed token (JWT)": "eyJhbGciOiJIUzI1" + ".eyJzdWIiOiIxMjM0" + ".abc",
+    "a password in a URL": "postgres://me:hunter2@db/x",
 }
 
 
