@@ -44,7 +44,7 @@ jobs:
 def files(directory: Path, count: int, *, type_: str = "local", settings: str = "") -> None:
     """`count` jobs in files of 100, about 300 bytes each: three templated scalars whose expressions repeat, and one need.
 
-    The jobs of a file need its first one, and that one the first of the file before it.
+    The jobs of a file need its first one, and that one the first of all.
     """
     _project(directory, type_, settings)
     for start in range(0, count, JOBS_PER_FILE):
@@ -56,7 +56,7 @@ def files(directory: Path, count: int, *, type_: str = "local", settings: str = 
 
 
 def _need(n: int) -> int:
-    return n - n % JOBS_PER_FILE if n % JOBS_PER_FILE else max(0, n - JOBS_PER_FILE)
+    return n - n % JOBS_PER_FILE if n % JOBS_PER_FILE else 0
 
 
 def matrix(directory: Path, side: int, *, type_: str = "local", settings: str = "") -> None:
