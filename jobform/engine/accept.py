@@ -15,10 +15,10 @@ RECORD_ONLY = frozenset({Reason.NEXT_ATTEMPT, Reason.POLICY_CHANGED})
 def acceptance(
     state: State, changes: Iterable[Change], *, run: str, at: str, command: str, who: str, commit: str, digest_: str,
 ) -> list[Event]:
-    """The events, in one list so that they become durable together: after a crash either all of it was accepted or nothing."""
+    """The events, in one list. A crash may leave their first part: the run lists all changes, so that a resume accepts the rest."""
     acting = [change for change in changes if change.acting]
     listed = tuple(RunChange(c.address, c.action.value, digest(change_key(c)), c.attempt) for c in acting)
-    events: list[Event] = [RunStarted(run, at, command, who, commit, digest_, listed)]
+    events: list[Event] = [] if run in state.runs else [RunStarted(run, at, command, who, commit, digest_, listed)]
     stored: set[str] = set(state.specs)
     for change in acting:
         if change.source:

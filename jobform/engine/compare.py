@@ -1,12 +1,13 @@
 """What differs between two specs or two policies, field by field. It compares; it neither decides nor prints."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from fnmatch import fnmatchcase
 
 from jobform.codec.tables import POLICY
 from jobform.model.change import FieldChange
 from jobform.model.job import Locate, Policy, nowhere
+from jobform.model.state import Attempt, Phase
 from jobform.model.values import Json, Path, dotted, is_deferred
 from jobform.schema import SpecSchema
 from jobform.schema_rules import Rule
@@ -91,6 +92,13 @@ def in_place(
     return result
 
 
+def changeable(attempt: Attempt) -> Collection[str]:
+    """The mutabilities that an attempt's phase allows in place: before its start everything but `never`."""
+    if attempt.waiting:
+        return ("always", "queued", "suspended")
+    return ("always", "suspended") if attempt.phase is Phase.PENDING else ("always",)
+
+
 def _keys(policy: Policy) -> dict[str, Json]:
     written = POLICY.write(policy, full=True)
     assert isinstance(written, dict)
@@ -125,7 +133,7 @@ def _index(items: list[Json], part: str) -> int:
 def _field(rule: Rule, path: Path, before: object, after: object, *, source: str, range_: object) -> FieldChange:
     old, new = _get(before, path), _get(after, path)
     return FieldChange(
-        path="spec." + dotted(path),
+        path="spec." + dotted(path).replace(".[", "["),
         before=None if old is _MISSING else old,  # type: ignore[arg-type]  # JSON by construction
         after=None if new is _MISSING else new,  # type: ignore[arg-type]  # JSON by construction
         has_before=old is not _MISSING,
@@ -161,6 +169,10 @@ def _leaves(schema: SpecSchema, value: Json, path: Path) -> Iterator[tuple[Path,
 
 def _matches(pattern: str, path: Path) -> bool:
     """Whether an `ignore_drift` path covers a field: itself or anything below it; `*` is one level."""
-    parts = pattern.removeprefix("spec.").split(".")
+    parts = _PART.findall(pattern)
     names = [str(part) for part in path]
-    return len(parts) <= len(names) and all(fnmatchcase(name, part) for part, name in zip(parts, names, strict=False))
+    return len(parts) <= len(names) and all(part in ("*", name) for part, name in zip(parts, names, strict=False))
+
+
+_PART = re.compile(r"\[[^\[\]]*\]|[^.\[\]]+")
+"""One level of an `ignore_drift` path: a key, `*`, or `[key=value]` for an item of a list."""

@@ -4,98 +4,15 @@ Rows are tried top to bottom and the first that matches wins. Two comparisons st
 was accepted (is there something to accept?), and what is wanted with the last attempt (is there something to do?).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from jobform.engine.compare import drift_changes, policy_changes, spec_changes
+from jobform.engine.case import Case
+from jobform.engine.compare import changeable, drift_changes, policy_changes, spec_changes
 from jobform.engine.retry import allows, retry_due
 from jobform.model.change import Action, Change, FieldChange, Reason
-from jobform.model.job import Job, OnChange
-from jobform.model.state import Accepted, Attempt, Desired, Phase, Record, Tombstone
+from jobform.model.job import OnChange
+from jobform.model.state import Attempt, Desired, Phase
 from jobform.model.values import Json
-from jobform.schema import SpecSchema
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """The explicit words of a command line that concern one address.
-
-    allow_cancel: a live run may be stopped. recreate_lost: a lost run may be made again. rerun: another attempt is wanted.
-    """
-
-    destroy: bool = False
-    allow_cancel: bool = False
-    recreate_lost: bool = False
-    rerun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Everything that decides about one address.
-
-    job, wanted: from the project's files, both None when the address is not there. removal: None, or whether `removed:` says cancel.
-    fields: what the backend reports of the last attempt. foreign: the last attempt lives in a place that the settings do not reach.
-    in_flight: somebody holds the lock and has a call open. next_attempt: the number of a new attempt.
-    """
-
-    address: str
-    job: Job | None
-    wanted: Desired | None
-    record: Record | None
-    tombstone: Tombstone | None
-    next_attempt: int
-    specs: Callable[[str], dict[str, Json]]
-    schema: Callable[[str], SpecSchema]
-    removal: bool | None = None
-    fields: Mapping[str, Json] | None = None
-    foreign: bool = False
-    in_flight: bool = False
-    flags: Flags = Flags()
-
-    @property
-    def last(self) -> Attempt | None:
-        return self.record.last if self.record else None
-
-    @property
-    def same(self) -> bool:
-        """Whether the project's files say what was accepted.
-
-        Once an attempt exists and none is to follow, it does not matter that a selector in `needs` chooses other jobs by now.
-        """
-        accepted = self.record.desired if self.record else None
-        if accepted is None or self.wanted is None or accepted == self.wanted:
-            return accepted is not None and self.wanted is not None
-        settled = self.last is not None and self.open is None
-        return settled and _unresolved(accepted) == _unresolved(self.wanted)
-
-    @property
-    def open(self) -> Accepted | None:
-        """The accepted change that is not settled yet."""
-        accepted = self.record.accepted if self.record else None
-        return accepted if accepted and accepted.settled is None else None
-
-    @property
-    def settled(self) -> str | None:
-        """How the accepted change was settled, if it was and nothing new is declared."""
-        accepted = self.record.accepted if self.record else None
-        return accepted.settled if accepted and self.same else None
-
-    @property
-    def stoppable(self) -> bool:
-        """Whether somebody said yes to stopping the last attempt: now, or when the open change was accepted."""
-        waiting_yes = self.open is not None and self.last is not None and self.open.stop == self.last.n
-        return self.flags.allow_cancel or (waiting_yes and (self.same or self.wanted is None))
-
-    @property
-    def protected(self) -> bool:
-        accepted = self.record.desired if self.record else None
-        return bool((accepted and accepted.policy.protect) or (self.wanted and self.wanted.policy.protect))
-
-
-def _unresolved(desired: Desired) -> Desired:
-    """A desire as it is written: what its needs choose is left out."""
-    needs = tuple(replace(need, addresses=()) for need in desired.policy.needs)
-    return replace(desired, policy=replace(desired.policy, needs=needs))
 
 
 def decide(case: Case) -> Change:
@@ -103,6 +20,8 @@ def decide(case: Case) -> Change:
     change = _guard(case, _decide(case))
     if change.action in (Action.NO_OP, Action.HOLD):
         change = _acceptance(case, change)
+    elif change.desired is not None:
+        change = _with_policy(case, change)
     if change.action.acting:
         change = replace(change, accepted=_already_accepted(case, change))
     return change
@@ -114,19 +33,21 @@ def _decide(case: Case) -> Change:
         return _open_intent(case)
     if case.foreign and last and not last.ended:
         return _change(case, Action.HOLD, Reason.OTHER_MACHINE, detail="its run lives on another machine, which alone can see it")
-    if case.wanted is None or case.flags.destroy:
-        return _removed(case)
     if last and last.phase is Phase.UNKNOWN:
         return _change(case, Action.HOLD, Reason.UNKNOWN_PHASE, detail=last.detail or "the backend reports a phase that is not known")
+    if case.wanted is None or case.flags.destroy:
+        return _removed(case)
     if last is None:
         return _never_ran(case)
     if not last.ended:
         return _live(case, last) if last.live else _waiting(case, last)
     if case.same and record and record.hold:
         return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
-    if case.same and case.open and case.open.attempt == case.next_attempt and case.open.action in ("create", "rerun", "replace"):
-        reason = Reason.INTERRUPTED_REPLACE if case.open.action == "replace" else Reason(case.open.reason)
-        return _new(case, Action(case.open.action), reason)
+    if case.open and case.open.attempt == case.next_attempt:
+        if case.open.action == "replace":  # its stop is done; with other files the new attempt is another one
+            return _new(case, Action.REPLACE, Reason.INTERRUPTED_REPLACE, fields=_against(case, last)[0])
+        if case.same and case.open.action in ("create", "rerun"):
+            return _new(case, Action(case.open.action), Reason(case.open.reason))
     return _ended(case, last)
 
 
@@ -178,9 +99,7 @@ def _never_ran(case: Case) -> Change:
     if record and record.hold and case.same:
         return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
     if case.settled == "cancelled" and not case.flags.rerun:
-        return _change(case, Action.HOLD, Reason.CANCELLED, hint=f"jobform rerun '{case.address}', or raise its generation")
-    if case.settled == "skipped":
-        return _change(case, Action.NO_OP, Reason.SKIPPED)
+        return _cancelled(case)
     reason = Reason(accepted.reason) if accepted and case.same else Reason.NEW
     return _new(case, Action.CREATE, reason)
 
@@ -224,7 +143,7 @@ def _waiting(case: Case, last: Attempt) -> Change:
     fields, needs_attempt, reason = _against(case, last)
     if last.backend != case.wanted.backend:
         return _live_change(case, last, fields, reason)
-    if needs_attempt or any(field.mutable == "never" for field in fields):
+    if needs_attempt or any(field.mutable not in changeable(last) for field in fields):
         return _new(case, Action.REPLACE, reason, fields=fields, detail="it has not started: stopping it loses no work")
     if fields:
         return _in_place(case, last, fields)
@@ -234,8 +153,10 @@ def _waiting(case: Case, last: Attempt) -> Change:
 def _ended(case: Case, last: Attempt) -> Change:
     assert case.job and case.wanted
     fields, needs_attempt, reason = _against(case, last)
-    if case.flags.rerun:
+    if case.requested:
         return _new(case, Action.RERUN, Reason.REQUESTED, fields=fields)
+    if case.settled == "cancelled" and last.phase is not Phase.CANCELLED:  # what was accepted after this attempt
+        return _cancelled(case)
     if case.wanted.generation > last.generation:
         return _new(case, Action.RERUN, Reason.GENERATION, fields=fields)
     if last.phase is Phase.SUCCEEDED:
@@ -244,16 +165,19 @@ def _ended(case: Case, last: Attempt) -> Change:
         return _new(case, Action.RERUN, Reason.SPEC_CHANGED, fields=fields)
     if fields and last.phase is Phase.FAILED:  # the backend changed: somewhere else it may succeed
         return _new(case, Action.RERUN, Reason.BACKEND_CHANGED, fields=fields)
-    if last.phase is Phase.CANCELLED or case.settled == "cancelled":
-        return _change(case, Action.HOLD, Reason.CANCELLED, hint=f"jobform rerun '{case.address}', or raise its generation")
-    return _failed(case, last)
+    return _cancelled(case) if last.phase is Phase.CANCELLED else _failed(case, last)
+
+
+def _cancelled(case: Case) -> Change:
+    return _change(case, Action.HOLD, Reason.CANCELLED, hint=f"jobform rerun '{case.address}', or raise its generation")
 
 
 def _succeeded(case: Case, last: Attempt, fields: tuple[FieldChange, ...], needs_attempt: bool, reason: Reason) -> Change:
     assert case.wanted
-    if needs_attempt and reason is Reason.SPEC_CHANGED and "changed" in case.wanted.policy.rerun.on:
+    result = needs_attempt and reason is Reason.SPEC_CHANGED
+    if result and "changed" in case.wanted.policy.rerun.on:
         return _new(case, Action.RERUN, Reason.SPEC_CHANGED, fields=fields)
-    if fields and not last.removed and last.backend == case.wanted.backend:
+    if fields and not result and not last.removed and last.backend == case.wanted.backend:
         return _in_place(case, last, fields)
     if fields and not case.same:
         return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
@@ -293,7 +217,8 @@ def _against(case: Case, last: Attempt) -> tuple[tuple[FieldChange, ...], bool, 
     if case.wanted.spec != last.applied:
         schema = case.schema(case.wanted.type)
         fields = spec_changes(schema, case.specs(last.applied), case.job.spec, case.job.locate)
-        needs_attempt = any(field.class_ == "result" for field in fields)
+        fixed = [field for field in fields if last.ended or field.mutable not in changeable(last)]
+        needs_attempt = any(field.class_ == "result" for field in fixed)
     if case.wanted.generation > last.generation:
         fields += (_key(case, "generation", last.generation, case.wanted.generation),)
         reason = reason if needs_attempt else Reason.GENERATION
@@ -318,10 +243,10 @@ def _drift(case: Case, last: Attempt) -> tuple[FieldChange, ...]:
 
 def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Change:
     """Fields that need no new attempt: changed in place where the rules allow it, else recorded for the next attempt."""
-    allowed = {"always"} if last.live or last.ended else {"always", "queued", "suspended"}
-    if any(field.mutable in allowed for field in fields):
+    assert case.record and case.wanted
+    if any(field.mutable in changeable(last) for field in fields):
         return _change(case, Action.UPDATE, Reason.SPEC_CHANGED, fields=fields, detail="changed in place")
-    if case.same:
+    if case.record.desired and case.record.desired.spec == case.wanted.spec:
         return _change(case, Action.NO_OP, Reason.UNCHANGED if last.ended else Reason.IN_PROGRESS)
     return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
 
@@ -332,25 +257,43 @@ def _acceptance(case: Case, change: Change) -> Change:
         return change
     if case.open and case.open.action in (Action.DELETE, Action.FORGET):
         return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, detail="its accepted removal is taken back; no call")
-    if case.same:
+    if case.same or change.reason is Reason.UNKNOWN_SUBMISSION:  # what was accepted goes on when its fate is known
         return change
     assert case.job
     accepted = case.record.desired
+    if accepted and change.reason in (Reason.UNKNOWN_PHASE, Reason.OTHER_MACHINE) and not _only_policy(accepted, case.wanted):
+        return change
     fields = policy_changes(accepted.policy, case.wanted.policy, case.job.locate) if accepted else ()
     if accepted is None or fields or accepted.matrix != case.wanted.matrix:
         held = f"it stays on hold: {change.detail}" if change.action is Action.HOLD else "recorded; no call"
         return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, fields=fields or change.fields, detail=held)
+    fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
+    if accepted.backend != case.wanted.backend:
+        fields += (_key(case, "backend", accepted.backend, case.wanted.backend),)
+    if fields:
+        return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
     if accepted.generation > case.wanted.generation:
         return replace(change, detail=f"generation {case.wanted.generation} is lower than the {accepted.generation} of the last attempt")
-    if spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec):
-        fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
-        return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
     return change
+
+
+def _only_policy(accepted: Desired, wanted: Desired) -> bool:
+    """Whether nothing but policy differs: all that may be accepted of a job whose run cannot be judged."""
+    return replace(wanted, policy=accepted.policy) == accepted
+
+
+def _with_policy(case: Case, change: Change) -> Change:
+    """What is accepted beside the reason is listed with it."""
+    accepted = case.record.desired if case.record else None
+    if accepted is None or case.same or case.wanted is None or case.job is None:
+        return change
+    return replace(change, fields=change.fields + policy_changes(accepted.policy, case.wanted.policy, case.job.locate))
 
 
 def _guard(case: Case, change: Change) -> Change:
     """`protect` beats every flag: it is remembered in the state, so deleting the file or the line does not get around it."""
-    stops = change.action in (Action.DELETE, Action.FORGET, Action.REPLACE) or change.stop is not None
+    ended = case.last is not None and case.last.ended
+    stops = change.action in (Action.DELETE, Action.FORGET) or (change.action is Action.REPLACE and not ended)
     if not stops or not case.protected or _already_accepted(case, change):
         return change
     return _change(
@@ -368,8 +311,8 @@ def _already_accepted(case: Case, change: Change) -> bool:
     accepted = case.open
     if accepted and accepted.action == change.action and accepted.attempt == change.attempt:
         return True
-    by_policy = change.reason in (Reason.RETRY, Reason.LOST) and not case.flags.recreate_lost
-    return change.action is Action.RERUN and by_policy and case.settled in (None, "done")
+    by_policy = bool(case.record and case.record.desired and retry_due(case.record.desired.policy, case.record.attempts))
+    return change.action is Action.RERUN and change.reason in (Reason.RETRY, Reason.LOST) and by_policy and case.settled in (None, "done")
 
 
 # --- making changes ---------------------------------------------------------------------------------------------------

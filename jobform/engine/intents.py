@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jobform.engine.body import Body
-from jobform.engine.compare import in_place
+from jobform.engine.compare import changeable, in_place
 from jobform.engine.todo import Call
 from jobform.model.address import mark_text, parse_address, remote_name, token
 from jobform.model.state import Attempt, Desired, Intent, Op, Phase, Record, State
@@ -51,8 +51,7 @@ def _update(
 ) -> tuple[Intent, Body, dict[str, Json]]:
     desired = record.desired
     assert desired
-    allowed = ("always", "queued", "suspended") if attempt.waiting else ("always",)
-    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), allowed)
+    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt))
     body = means.resolve(address, desired, spec, outputs_for(state, desired))
     intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
     return replace(intent, spec=digest(spec), used=body.used), body, spec

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobform.codec.tables import DESIRED
-from jobform.engine.decide import Case, Flags, decide
+from jobform.engine.case import Case, Flags
+from jobform.engine.decide import decide
 from jobform.engine.graph import Edges, closure, order
 from jobform.engine.moves import concrete_moves
 from jobform.engine.needs import NEW_ATTEMPT, Verdict, ask, judge_attempt, judge_record
@@ -16,7 +17,7 @@ from jobform.model.change import Action, Change, Plan, Reason
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Moved
 from jobform.model.job import Job, OnChange, Project, When
-from jobform.model.state import Desired, State
+from jobform.model.state import Desired, Phase, State
 from jobform.model.values import Json, digest
 from jobform.schema import SpecSchema
 
@@ -57,7 +58,9 @@ class Basis:
 def make_plan(basis: Basis) -> Plan:
     """The plan of a project against a state. Raises InputError for moves that cannot be made."""
     moves = concrete_moves(basis.project, basis.state)
-    state = replace(basis.state, jobs=dict(basis.state.jobs), tombstones=dict(basis.state.tombstones))
+    state = replace(
+        basis.state, jobs=dict(basis.state.jobs), tombstones=dict(basis.state.tombstones), runs=dict(basis.state.runs),
+    )
     for move in moves.values():
         fold(state, Moved(move.source, move.to, basis.created_at))
     wanted = {address: desired_of(job) for address, job in basis.project.jobs.items()}
@@ -85,11 +88,10 @@ def desired_of(job: Job) -> Desired:
 
 
 def edges_of(wanted: Mapping[str, Desired], state: State) -> dict[str, tuple[str, ...]]:
-    """Needs by address, for every address that is declared or recorded, in address order."""
+    """Needs by address, for every address that is declared or recorded, in address order; what is declared no more needs nothing."""
     edges: dict[str, tuple[str, ...]] = {}
     for address in sorted({*wanted, *state.jobs}, key=address_key):
-        record = state.jobs.get(address)
-        desired = wanted.get(address) or (record.desired if record else None)
+        desired = wanted.get(address)
         edges[address] = tuple(a for need in desired.policy.needs for a in need.addresses) if desired else ()
     return edges
 
@@ -190,10 +192,12 @@ def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change],
         return Verdict.WAIT, ""
     if change.action in (Action.DELETE, Action.FORGET):
         return Verdict.OVER, f"{needed} is being removed"
-    if change.reason in (Reason.DEPENDENCY_FAILED, Reason.SKIPPED) and (record is None or record.last is None):
+    if change.reason in (Reason.DEPENDENCY_FAILED, Reason.SKIPPED):
         return Verdict.OVER, f"{needed} does not run: {change.detail or change.reason}"
     if record is None or record.last is None:
         return Verdict.OVER, f"{needed} has not run: {change.action} ({change.reason})"
+    if change.action is Action.HOLD and change.reason is Reason.CANCELLED and record.last.phase is not Phase.CANCELLED:
+        return Verdict.OVER, f"what was accepted of {needed} was cancelled"
     return judge_attempt(needed, record.last, when, completes)
 
 

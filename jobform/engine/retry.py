@@ -21,10 +21,10 @@ def retry_due(policy: Policy, attempts: Sequence[Attempt]) -> Retry | None:
     """The retry that a policy gives the last attempt, None if it gives none.
 
     Attempts count from the last change of fingerprint or generation; the k-th failure is followed after min(high, low * 2^(k-1))
-    seconds. A cancelled attempt is never retried: somebody wanted it to stop.
+    seconds. An attempt that was cancelled, or failed while it was being stopped, is never retried: somebody wanted it to stop.
     """
     last = attempts[-1] if attempts else None
-    if last is None or last.phase is not Phase.FAILED or not allows(policy, last.class_):
+    if last is None or last.phase is not Phase.FAILED or last.asked_stop or not allows(policy, last.class_):
         return None
     count = 0
     for attempt in reversed(attempts):

@@ -140,7 +140,7 @@ def _accept(
     bodies.require([(address, spec) for address, (_, spec) in wanted_specs(made.changes, state, chosen).items()])
     stop.graceful = True
     run = resumed.id if resumed else session.new_run() if made.needs_approval else ""
-    if run and not resumed:
+    if run and made.needs_approval:
         record(session, observer, acceptance(
             state, made.changes, run=run, at=session.now(), command=options.command, who=session.who, commit=session.commit,
             digest_=made.digest or "",

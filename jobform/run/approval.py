@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from jobform.engine.plan import desired_hash, plan_digest, precondition
+from jobform.engine.plan import change_key, desired_hash, plan_digest, precondition
 from jobform.engine.refresh import Sights
 from jobform.model.change import Change, Plan
 from jobform.model.diagnostic import Diagnostic, Severity
@@ -52,7 +52,8 @@ def resumable(approval: Approval, made: Plan, state: State) -> Run | None:
     runs = [run for run in state.runs.values() if run.digest and run.digest == approval.named and run.changes]
     run = next((run for run in reversed(runs) if unfinished(run, state)), None)
     if run:
-        others = [change for change in made.changes if change.acting]
+        listed = {change.digest for change in run.changes}
+        others = [change for change in made.changes if change.acting and digest(change_key(change)) not in listed]
         if others:
             raise StaleError([_moved(change, "it is not part of the unfinished run that was approved") for change in others])
         return run
@@ -82,15 +83,25 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
             raise StaleError.of("other_" + what, f"this plan is for {what} {said!r}, here it is {present!r}")
     if plan_digest(file.lineage, file.target, file.changes) != file.digest:
         raise StaleError.of("plan_edited", "the digest of the plan file does not fit its content", hint="it was changed after it was made")
+    begun = [run for run in state.runs.values() if run.digest == file.digest and run.changes]
+    going_on = next((run for run in reversed(begun) if unfinished(run, state)), None)
+    if going_on:
+        file = replace(file, changes=tuple(_carried_on(change, going_on, state) for change in file.changes))
     acting = [change for change in file.changes if change.acting]
-    if any(run.digest == file.digest and unfinished(run, state) for run in state.runs.values()):
-        return replace(file, changes=tuple(replace(change, accepted=True) for change in file.changes))
-    if any(run.digest == file.digest and run.changes for run in state.runs.values()) and acting:
+    if begun and acting and not going_on:
         raise StaleError.of("already_applied", "this plan was applied already", hint="make a new plan")
     problems = [problem for change in acting for problem in _stale(session, change, state, sights)]
     if problems:
         raise StaleError(problems)
     return file
+
+
+def _carried_on(change: Change, run: Run, state: State) -> Change:
+    """A change of a plan whose run goes on: accepted, unless a crash came between the run's first line and this acceptance."""
+    record, key = state.jobs.get(change.address), digest(change_key(change))
+    open_ = any(listed.digest == key and listed.settled is None for listed in run.changes)
+    missing = open_ and (record is None or record.accepted is None or record.accepted.digest != key)
+    return replace(change, accepted=change.action.acting and not (change.acting and missing))
 
 
 def _stale(session: Session, change: Change, state: State, sights: Sights) -> Iterable[Diagnostic]:

@@ -28,6 +28,8 @@ class Bodies:
         described = resolve(spec, outputs, None)
         if described.missing:
             raise InvalidOutput(f"{', '.join(sorted(described.missing))} is not there")
+        if described.problems:
+            raise InvalidOutput(f"spec.{dotted(described.problems[0].path)}: {described.problems[0].summary}")
         shown = self._checked(described.value, spec, desired)
         key = digest({"type": desired.type, "spec": shown})
         if not secret_names(shown):
