@@ -80,7 +80,8 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a run of ours is recognised. text: `jf1-<16 hex lineage>-<16 hex address>-<attempt>-<16 hex body>`, safe characters only.
+    """How a run of ours is recognised. text: `jf1-<16 hex lineage>-<16 hex address>-<attempt>-<16 hex body>`, safe characters
+    only.
 
     begun_at: when the first begin of this attempt was journalled; a backend's absence window counts from there.
     """
@@ -167,7 +168,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The identity of the place that a backend's settings reach. text: compared; described: shown. source: the setting that chose it."""
+    """The identity of the place that a backend's settings reach.
+
+    text: compared; described: shown. source: the setting that chose it.
+    """
 
     text: str
     described: str
@@ -187,7 +191,10 @@ class Backend(Protocol):
         """Whether a submission that was begun took place. Read-only."""
 
     def submit(self, submission: Submission, mark: Mark) -> Ref:
-        """Start a run and return without waiting for it. Submitting the same mark again never makes a second run where `find` is exact."""
+        """Start a run and return without waiting for it.
+
+        Submitting the same mark again never makes a second run where `find` is exact.
+        """
 
     def update(self, ref: Ref, submission: Submission, expected: Actual) -> Actual:
         """Change a run in place; refuse with BackendError if it is not as expected any more."""
@@ -303,10 +310,16 @@ class Store(Protocol):
         """The present `Stored.stamp`, cheaply: equal stamps mean that nothing moved."""
 
     def write(self, data: bytes, expected_version: str) -> str:
-        """Replace the snapshot if its version is the expected one, keep the previous as backup, drop the journal; the new version."""
+        """Replace the snapshot if its version is the expected one: the new version.
+
+        The previous one is kept as a backup, the journal is dropped.
+        """
 
     def append(self, entries: bytes, expected_size: int) -> None:
-        """Add whole lines to the journal and make them durable. expected_size: the journal's length before, cutting a torn tail."""
+        """Add whole lines to the journal and make them durable.
+
+        expected_size: the journal's length before, cutting a torn tail.
+        """
 
     def lock(self, info: LockInfo, timeout: float) -> None:
         """Take the lock, waiting up to `timeout` seconds."""

@@ -68,8 +68,8 @@ class Reason(StrEnum):
 class FieldChange:
     """One field that differs.
 
-    path: dotted, from the job's entry (`spec.command`, `needs`, `generation`). has_before / has_after: False when the key is absent.
-    source: `desired` (YAML against what was applied) or `actual` (the backend against what was applied: drift).
+    path: dotted, from the job's entry (`spec.command`, `needs`, `generation`). has_before / has_after: False when the key is
+    absent. source: `desired` (YAML against what was applied) or `actual` (the backend against what was applied: drift).
     class_: result, placement, operational or policy. reason: why the class and mutability are what they are.
     """
 
@@ -92,8 +92,8 @@ class Change:
 
     accepted: an earlier apply already said yes; it is listed apart and enters neither the digest nor exit code 2.
     after: addresses whose attempts must end first. attempt / stop: as in `state.Accepted`.
-    precondition, desired_hash: hashes that approval binds to. desired / spec: what would be accepted (None for delete, forget, hold ...).
-    source: the old address of a move.
+    precondition, desired_hash: hashes that approval binds to. desired / spec: what would be accepted (None for delete, forget,
+    hold ...). source: the old address of a move.
     """
 
     address: str
@@ -143,7 +143,7 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, int]:
-        """How many changes of each kind: the keys are the actions with `accepted` for all accepted ones and `unchanged` for no-op."""
+        """How many changes of each kind: by action, with `accepted` for all accepted ones and `unchanged` for no-op."""
         counts = {action.value: 0 for action in Action if action is not Action.NO_OP}
         counts |= {"accepted": 0, "unchanged": 0}
         for change in self.changes:

@@ -29,7 +29,7 @@ class JobformError(Exception):
     @classmethod
     def of(
         cls, code: str, summary: str, *, detail: str = "", hint: str = "",
-        range: Range | None = None, address: str | None = None,
+        range: Range | None = None, address: str | None = None,  # noqa: A002  # the field that it fills has this name
     ) -> "JobformError":
         """An error with one diagnostic."""
         return cls([Diagnostic(Severity.ERROR, code, summary, detail, hint, range, address)])

@@ -9,7 +9,7 @@ from jobform.model.diagnostic import Diagnostic, Range
 from jobform.model.values import Json, Path
 
 Locate = Callable[[Path], Range | None]
-"""Where a value of a job was written, by its path in the job's entry (`("spec", "command", 0)`); None when it is nobody's text."""
+"""Where a value of a job was written, by its path in the job's entry (`("spec", "command", 0)`); None if nobody wrote it."""
 
 
 def nowhere(path: Path) -> Range | None:
@@ -77,8 +77,9 @@ class Policy:
 class Job:
     """One declared unit of work, rendered and valid.
 
-    name: the key under `jobs:`. matrix: the values of this instance, axes and included extras. axes: only the axes, as in the address.
-    spec: JSON with `{expr, with}` where a secret or an output is not known yet. backend: the configured name; type: its type.
+    name: the key under `jobs:`. matrix: the values of this instance, axes and included extras. axes: only the axes, as in the
+    address. spec: JSON with `{expr, with}` where a secret or an output is not known yet. backend: the configured name; type:
+    its type.
     """
 
     address: str

@@ -54,7 +54,8 @@ class Accepted:
 
     attempt: the number of the attempt to make (create, rerun, replace, adopt), else of the attempt that is acted on.
     stop: the number of the attempt that may be stopped: the explicit yes; it covers no later attempt.
-    settled: None while open, else done, superseded, cancelled, dependency_failed or skipped. A settled change never starts by itself.
+    settled: None while open, else done, superseded, cancelled, dependency_failed or skipped. A settled change never starts by
+    itself.
     """
 
     action: str
@@ -225,7 +226,10 @@ class RunChange:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One command that changed something. digest: of the approved plan, empty for commands without one. exit: None while unfinished."""
+    """One command that changed something.
+
+    digest: of the approved plan, empty for commands without one. exit: None while unfinished.
+    """
 
     id: str
     command: str

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias, TypeGuard
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A value that survives a round trip through JSON unchanged. NaN and infinities are not among them."""
 
 Path: TypeAlias = tuple[str | int, ...]

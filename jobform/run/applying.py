@@ -68,8 +68,8 @@ def apply(
 ) -> Outcome:
     """Plan under the lock, compare with the approval, accept, and drive it to its end.
 
-    confirm is asked, without the lock, only when nothing else approves. Raises JobformError before anything was accepted; afterwards
-    the outcome says what happened.
+    confirm is asked, without the lock, only when nothing else approves. Raises JobformError before anything was accepted;
+    afterwards the outcome says what happened.
     """
     approval = options.approval
     if approval.interactive:
@@ -243,7 +243,9 @@ def _pace(session: Session) -> tuple[float, float]:
 
 def conclude(work: Work) -> Outcome:
     """The outcome, recorded as the end of the run if this command began one."""
-    ended = outcome_of(work.plan, work.run, work.scheduler, work.session.manager.state, stopped=work.stop, timed_out=work.timed_out)
+    ended = outcome_of(
+        work.plan, work.run, work.scheduler, work.session.manager.state, stopped=work.stop, timed_out=work.timed_out
+    )
     if work.run:
         try:
             with work.session.locked(work.options.command, 5.0):

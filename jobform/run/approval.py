@@ -76,13 +76,21 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
     """A saved plan checked against itself, this project and the present. Raises StaleError naming everything that moved."""
     state, settings = session.manager.state, session.settings
     if file.digest is None:
-        raise StaleError.of("not_appliable", "this plan was made with --offline and cannot be applied", hint="make it without --offline")
-    own = ((file.lineage, session.lineage, "lineage"), (file.project, settings.project, "project"), (file.target, settings.target, "target"))
+        raise StaleError.of(
+            "not_appliable", "this plan was made with --offline and cannot be applied", hint="make it without --offline"
+        )
+    own = (
+        (file.lineage, session.lineage, "lineage"),
+        (file.project, settings.project, "project"),
+        (file.target, settings.target, "target"),
+    )
     for said, present, what in own:
         if said != present:
             raise StaleError.of("other_" + what, f"this plan is for {what} {said!r}, here it is {present!r}")
     if plan_digest(file.lineage, file.target, file.changes) != file.digest:
-        raise StaleError.of("plan_edited", "the digest of the plan file does not fit its content", hint="it was changed after it was made")
+        raise StaleError.of(
+            "plan_edited", "the digest of the plan file does not fit its content", hint="it was changed after it was made"
+        )
     begun = [run for run in state.runs.values() if run.digest == file.digest and run.changes]
     going_on = next((run for run in reversed(begun) if unfinished(run, state)), None)
     if going_on:

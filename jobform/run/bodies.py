@@ -22,7 +22,11 @@ class Bodies:
         self._schema = schema
 
     def __call__(self, address: str, desired: Desired, spec: dict[str, Json], outputs: Mapping[str, Json]) -> Body:
-        """See `engine.body.Resolve`. A spec that waits for nothing was valid when it was planned and is sent as it is."""
+        """See `engine.body.Resolve`, which tells what `address` is for; here it is not needed.
+
+        A spec that waits for nothing was valid when it was planned and is sent as it is.
+        """
+        del address
         if next(deferred(spec), None) is None:
             return Body(spec, spec, digest({"type": desired.type, "spec": spec}), {})
         described = resolve(spec, outputs, None)
@@ -48,15 +52,7 @@ class Bodies:
                 if self._lookup(name) is None:
                     missing.setdefault(name, []).append(address)
         if missing:
-            raise InputError([
-                Diagnostic(
-                    Severity.ERROR, "missing_secret", f"{_variable(name)} is not set",
-                    detail=f"needed by {', '.join(addresses[:5])}" + (f" and {len(addresses) - 5} more" if len(addresses) > 5 else ""),
-                    hint=f"set {_variable(name)}, or {_variable(name)}_FILE to a file that holds the value; nothing was changed",
-                    address=addresses[0], count=len(addresses),
-                )
-                for name, addresses in sorted(missing.items())
-            ])
+            raise InputError([_missing(name, addresses) for name, addresses in sorted(missing.items())])
 
     def _noting(self, used: list[str]) -> Callable[[str], str | None]:
         def value_of(name: str) -> str | None:
@@ -71,7 +67,11 @@ class Bodies:
         assert isinstance(value, dict)
         problems: list[Problem] = []
         checked = validate_spec(value, written, self._schema(desired.type), desired.policy, problems.append)
-        errors = [problem for problem in problems if problem.severity is Severity.ERROR and problem.code not in ("plain_secret", "reserved_shape")]
+        errors = [
+            problem
+            for problem in problems
+            if problem.severity is Severity.ERROR and problem.code not in ("plain_secret", "reserved_shape")
+        ]
         if errors:
             first = errors[0]
             raise InvalidOutput(f"spec.{dotted(first.path)}: {first.summary}")
@@ -81,3 +81,13 @@ class Bodies:
 def _variable(name: str) -> str:
     """The environment variable of a secret; a sensitive variable already has its own prefix."""
     return name if name.startswith("JOBFORM_") else f"JOBFORM_SECRET_{name}"
+
+
+def _missing(name: str, addresses: list[str]) -> Diagnostic:
+    more = f" and {len(addresses) - 5} more" if len(addresses) > 5 else ""
+    variable = _variable(name)
+    return Diagnostic(
+        Severity.ERROR, "missing_secret", f"{variable} is not set", detail=f"needed by {', '.join(addresses[:5])}{more}",
+        hint=f"set {variable}, or {variable}_FILE to a file that holds the value; nothing was changed", address=addresses[0],
+        count=len(addresses),
+    )

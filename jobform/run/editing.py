@@ -36,7 +36,11 @@ def select(state: State, selectors: Iterable[str]) -> list[str]:
         found = [address for address in state.jobs if selector.matches_address(address)]
         if not found:
             near = suggest(text, state.jobs)
-            raise InputError.of("unknown_job", f"the state has no job {text!r}", hint=f"did you mean {near!r}?" if near else "see `jobform state list`")
+            raise InputError.of(
+                "unknown_job",
+                f"the state has no job {text!r}",
+                hint=f"did you mean {near!r}?" if near else "see `jobform state list`",
+            )
         chosen |= dict.fromkeys(found)
     return list(chosen)
 
@@ -47,7 +51,10 @@ def with_needs(state: State, addresses: Iterable[str]) -> frozenset[str]:
 
 
 def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
-    """Stop the live or waiting attempts of these jobs and settle what was accepted of them. The command itself is the explicit yes."""
+    """Stop the live or waiting attempts of these jobs and settle what was accepted of them.
+
+    The command itself is the explicit yes.
+    """
     wanted = list(selectors)
     chosen: list[str] = []
 
@@ -66,7 +73,10 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
 
 
 def rerun(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
-    """Accept another attempt of what was accepted before, whatever the project's files say now. Raises FailedError for a live job."""
+    """Accept another attempt of what was accepted before, whatever the project's files say now.
+
+    Raises FailedError for a live job.
+    """
     wanted = list(selectors)
     chosen: list[str] = []
 
@@ -108,13 +118,23 @@ def resolve(session: Session, address: str, how: str, found: str | None, observe
             return
         intent = entry.intent if entry else None
         if entry is None or intent is None or intent.op is not Op.SUBMIT:
-            raise InputError.of("nothing_to_resolve", f"{address} has no submission whose fate is unknown", hint="see `jobform status`")
+            raise InputError.of(
+                "nothing_to_resolve", f"{address} has no submission whose fate is unknown", hint="see `jobform status`"
+            )
         released: list[Event] = [Released(address, at)] if entry.hold else []
         if how == "not_submitted":
-            record(session, observer, [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="said so by a person"), *released])
+            record(
+                session,
+                observer,
+                [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="said so by a person"), *released],
+            )
         else:
             ref = _as_ref(found or "")
-            record(session, observer, [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=True, ref=ref, adopted=True), *released])
+            record(
+                session,
+                observer,
+                [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=True, ref=ref, adopted=True), *released],
+            )
 
 
 def _as_ref(text: str) -> Json:
@@ -134,7 +154,9 @@ def _cancel(session: Session, observer: Observer, address: str) -> None:
     retry = entry.desired is not None and retry_due(entry.desired.policy, entry.attempts) is not None
     if entry.intent is not None:
         raise FailedError.of(
-            "unknown_submission", f"whether attempt {entry.intent.attempt} of {address} was submitted is not known yet", address=address,
+            "unknown_submission",
+            f"whether attempt {entry.intent.attempt} of {address} was submitted is not known yet",
+            address=address,
             hint=f"jobform state resolve '{address}' --found ID | --not-submitted",
         )
     if open_attempt or retry:
@@ -152,10 +174,16 @@ def _call(session: Session, observer: Observer, address: str, attempt: Attempt, 
     backend = session.places.backend(attempt.backend)
     answer = make(backend, address, intent, Ref.of(attempt.ref), None, session.runtime.effect, only_if_waiting=False)
     done = isinstance(answer, Done)
-    record(session, observer, [Ended(address, op, attempt.n, session.now(), ok=done, error="" if done else getattr(answer, "summary", ""))])
+    record(
+        session,
+        observer,
+        [Ended(address, op, attempt.n, session.now(), ok=done, error="" if done else getattr(answer, "summary", ""))],
+    )
     if not done:
         raise FailedError.of(
-            f"{op}_failed", f"the {op} call failed: {getattr(answer, 'summary', 'unclear')}", detail=getattr(answer, "detail", ""),
+            f"{op}_failed",
+            f"the {op} call failed: {getattr(answer, 'summary', 'unclear')}",
+            detail=getattr(answer, "detail", ""),
             address=address,
         )
 
@@ -169,7 +197,11 @@ def _cancel_orphan(session: Session, observer: Observer, address: str) -> None:
     """Stop the run that a removed job left behind; it is resolved once the backend says that it has ended."""
     tombstone = session.manager.state.tombstones[address]
     if tombstone.ref is None:
-        raise FailedError.of("no_reference", f"the run that {address} left behind has no reference", hint="look for it on the backend by its mark " + tombstone.mark)
+        raise FailedError.of(
+            "no_reference",
+            f"the run that {address} left behind has no reference",
+            hint="look for it on the backend by its mark " + tombstone.mark,
+        )
     backend, ref = session.places.backend(tombstone.backend), Ref.of(tombstone.ref)
     try:
         backend.cancel(ref, only_if_waiting=False)
@@ -180,9 +212,13 @@ def _cancel_orphan(session: Session, observer: Observer, address: str) -> None:
             clock.sleep(0.1)
             answer = backend.read([ref]).get(ref)
     except BackendError as error:
-        raise FailedError.of("cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail) from error
+        raise FailedError.of(
+            "cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail
+        ) from error
     if not isinstance(answer, Gone) and not (isinstance(answer, Actual) and answer.ended_at):
-        raise FailedError.of("still_live", f"the run that {address} left behind has not ended yet", hint="run the command again in a while")
+        raise FailedError.of(
+            "still_live", f"the run that {address} left behind has not ended yet", hint="run the command again in a while"
+        )
     record(session, observer, [Resolved(address, session.now(), session.who, "ended")])
 
 
@@ -202,9 +238,13 @@ def _rerun_events(session: Session, state: State, addresses: Iterable[str]) -> l
 
 def _refuse_rerun(address: str, entry: Record) -> None:
     if entry.desired is None:
-        raise FailedError.of("nothing_accepted", f"nothing was accepted of {address} yet", address=address, hint="use `jobform apply`")
+        raise FailedError.of(
+            "nothing_accepted", f"nothing was accepted of {address} yet", address=address, hint="use `jobform apply`"
+        )
     if entry.intent is not None:
-        raise FailedError.of("unknown_submission", f"an earlier call of {address} is not settled", address=address, hint="see `jobform status`")
+        raise FailedError.of(
+            "unknown_submission", f"an earlier call of {address} is not settled", address=address, hint="see `jobform status`"
+        )
     if entry.last and not entry.last.ended:
         raise FailedError.of(
             "live", f"attempt {entry.last.n} of {address} is {entry.last.phase}", address=address,

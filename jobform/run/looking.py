@@ -80,7 +80,9 @@ def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | Non
                     yield chunk
             except BackendError as error:
                 if seen:
-                    raise FailedError.of("logs_failed", f"the log could not be read on: {error.summary}", detail=error.detail) from error
+                    raise FailedError.of(
+                        "logs_failed", f"the log could not be read on: {error.summary}", detail=error.detail
+                    ) from error
             if seen or not attempt.ended:
                 return
     yield session.store.kept(f"{attempt.name}.log") or b""

@@ -45,9 +45,18 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
         code = 8
     elif timed_out:
         code = 9
-    late = [Diagnostic(
-        Severity.ERROR, "timeout", f"{scheduler.live} attempts have not ended in time", hint="they go on; `jobform wait` waits for them",
-    )] if timed_out else []
+    late = (
+        [
+            Diagnostic(
+                Severity.ERROR,
+                "timeout",
+                f"{scheduler.live} attempts have not ended in time",
+                hint="they go on; `jobform wait` waits for them",
+            )
+        ]
+        if timed_out
+        else []
+    )
     return Outcome(
         code, plan, _counts(run, scheduler, state), (*report.warnings, *incomplete, *failed, *late), scheduler.pending,
     )
@@ -60,22 +69,39 @@ def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) 
         if change.address in scheduler.report.problems or change.settled in ("done", "skipped"):
             continue
         if change.settled is not None:
-            found.append(Diagnostic(
-                Severity.ERROR, f"change_{change.settled}", f"the {change.action} was not completed: {change.settled.replace('_', ' ')}",
-                address=change.address,
-            ))
+            found.append(
+                Diagnostic(
+                    Severity.ERROR,
+                    f"change_{change.settled}",
+                    f"the {change.action} was not completed: {change.settled.replace('_', ' ')}",
+                    address=change.address,
+                )
+            )
         elif scheduler.report.given_up or not (scheduler.pending or interrupted):
-            found.append(Diagnostic(
-                Severity.ERROR, "given_up", f"the {change.action} was not started, because something that comes first did not happen",
-                hint="run again to resume", address=change.address,
-            ))
+            found.append(
+                Diagnostic(
+                    Severity.ERROR,
+                    "given_up",
+                    f"the {change.action} was not started, because something that comes first did not happen",
+                    hint="run again to resume",
+                    address=change.address,
+                )
+            )
     return found
 
 
 def _blocked(plan: Plan | None) -> list[Diagnostic]:
     return [
-        Diagnostic(Severity.ERROR, f"blocked_{change.reason}", f"blocked: {change.detail}", hint=change.hint, range=change.range, address=change.address)
-        for change in (plan.changes if plan else ()) if change.action is Action.BLOCK
+        Diagnostic(
+            Severity.ERROR,
+            f"blocked_{change.reason}",
+            f"blocked: {change.detail}",
+            hint=change.hint,
+            range=change.range,
+            address=change.address,
+        )
+        for change in (plan.changes if plan else ())
+        if change.action is Action.BLOCK
     ]
 
 
@@ -87,7 +113,9 @@ def _failed(scheduler: Scheduler, state: State) -> list[Diagnostic]:
         last = record.last if record else None
         if record is None or last is None or not last.ended or last.phase is Phase.SUCCEEDED:
             continue
-        if (record.accepted and record.accepted.settled is None) or (record.desired and retry_due(record.desired.policy, record.attempts)):
+        if (record.accepted and record.accepted.settled is None) or (
+            record.desired and retry_due(record.desired.policy, record.attempts)
+        ):
             continue
         why = f"exit code {last.exit}" if last.exit is not None else last.native_reason or last.detail
         said = f"{last.phase}" + (f" ({last.class_})" if last.class_ else "") + (f": {why}" if why else "")

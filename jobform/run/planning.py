@@ -42,7 +42,9 @@ def plan(session: Session, options: PlanOptions) -> Plan:
     return plan_of(session, state, sights, options, in_flight)
 
 
-def plan_of(session: Session, state: State, sights: Sights, options: PlanOptions, in_flight: frozenset[str] = frozenset()) -> Plan:
+def plan_of(
+    session: Session, state: State, sights: Sights, options: PlanOptions, in_flight: frozenset[str] = frozenset()
+) -> Plan:
     """The plan against a state that is as fresh as it will be."""
     basis = Basis(
         session.project, state, session.lineage, sights, session.schema_of, session.block_digests(), session.completes,
@@ -84,7 +86,10 @@ def check_graph(project: Project) -> None:
 
 
 def check_not_empty(session: Session, options: PlanOptions) -> None:
-    """An empty project over a state with jobs is more often a wrong directory than a wish to delete everything. Raises InputError."""
+    """An empty project over a state with jobs is more often a wrong directory than a wish to delete everything.
+
+    Raises InputError.
+    """
     if session.project.jobs or options.allow_empty or options.plan.destroy or not session.manager.state.jobs:
         return
     if session.project.removed or session.project.moved:

@@ -5,8 +5,8 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from jobform.config.read import ReadOptions, read_project, read_settings
 from jobform.engine.manager import Manager
 from jobform.engine.places import Places
+from jobform.model.errors import LockHeldError
 from jobform.model.job import BackendBlock, Project, Settings
 from jobform.model.values import Json, digest
 from jobform.protocols import LockInfo, LogSource, Place, Ref, Store, timestamp
@@ -38,9 +39,11 @@ class Where:
 class Session:
     """Opens what a command asks for. Every part raises its own JobformError when it is first touched."""
 
-    def __init__(self, runtime: Runtime, where: Where) -> None:
+    def __init__(self, runtime: Runtime, where: Where, on_wait: Callable[[LockHeldError], None] = lambda _held: None) -> None:
+        """on_wait: hears that a lock is held and waited for."""
         self.runtime = runtime
         self.where = where
+        self.on_wait = on_wait
 
     @cached_property
     def read_options(self) -> ReadOptions:
@@ -79,7 +82,7 @@ class Session:
 
     @property
     def lineage(self) -> str:
-        """The state's lineage as approvals name it: "" while nothing is stored, since the next command would begin another one."""
+        """The state's lineage as approvals name it: "" while nothing is stored, since the next command begins another."""
         return self.manager.state.lineage if self.manager.stored else ""
 
     def close(self) -> None:
@@ -117,12 +120,36 @@ class Session:
     def locked(self, command: str, timeout: float) -> Iterator[Manager]:
         """The state under its lock, read again if anything moved. Raises LockHeldError after `timeout` seconds."""
         manager = self.manager
-        with manager.locked(self.lock_info(command), timeout):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(manager.locked(self.lock_info(command), 0.0))
+            except LockHeldError as held:
+                if timeout <= 0:
+                    raise
+                self.on_wait(held)
+                stack.enter_context(manager.locked(self.lock_info(command), timeout))
+            self._refuse_itself(manager)
             yield manager
+
+    def _refuse_itself(self, manager: Manager) -> None:
+        """A job that changed its own project would wait for its own end. Raises LockHeldError."""
+        name, address = self.runtime.environ.get("JOBFORM_NAME"), self.runtime.environ.get("JOBFORM_ADDRESS", "")
+        record = manager.state.jobs.get(address)
+        if name and record and record.last and record.last.name == name and not record.last.ended:
+            raise LockHeldError.of(
+                "inside_job", f"this command runs inside {address}, a job of this very project that has not ended",
+                detail="it would wait for itself", hint="use another project, or let the job end first",
+            )
 
     def lock_info(self, command: str) -> LockInfo:
         return LockInfo(
-            secrets.token_hex(8), self.who, socket.gethostname(), os.getpid(), command, self.now(), _run_url(self.runtime.environ),
+            secrets.token_hex(8),
+            self.who,
+            socket.gethostname(),
+            os.getpid(),
+            command,
+            self.now(),
+            _run_url(self.runtime.environ),
         )
 
     @cached_property
