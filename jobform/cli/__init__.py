@@ -118,6 +118,9 @@ def main(argv: Sequence[str] | None = None, runtime: "Runtime | None" = None) ->
     if arguments in (["--version"], ["-V"]):
         print(f"jobform {VERSION}")  # noqa: T201  # the one output that must not load anything
         return 0
-    from jobform.cli.app import run  # after the cheapest answer, before the rest
+    try:
+        from jobform.cli.app import run  # after the cheapest answer, before the rest
 
-    return run(cli, arguments, runtime)
+        return run(cli, arguments, runtime)
+    except KeyboardInterrupt:  # while modules were loaded, or while the last words were said
+        return 130

@@ -79,7 +79,7 @@ class App:
         if not where.directory.is_dir():
             what = "is not a directory" if where.directory.exists() else "does not exist"
             raise click.UsageError(f"-C {where.directory}: {what}")
-        session = Session(self.runtime, where)
+        session = Session(self.runtime, where, lambda held: self.say(f"Waiting for the lock: {held}\n"))
         self._context.sessions.append(session)
         return session
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jobform.config.problem import Problem
 from jobform.config.render import resolve
-from jobform.config.secrets import lookup, secret_names
+from jobform.config.secrets import environment_variable, lookup, secret_names
 from jobform.config.validate import validate_spec
 from jobform.engine.body import Body, InvalidOutput, MissingSecret
 from jobform.model.diagnostic import Diagnostic, Severity
@@ -78,14 +78,9 @@ class Bodies:
         return checked
 
 
-def _variable(name: str) -> str:
-    """The environment variable of a secret; a sensitive variable already has its own prefix."""
-    return name if name.startswith("JOBFORM_") else f"JOBFORM_SECRET_{name}"
-
-
 def _missing(name: str, addresses: list[str]) -> Diagnostic:
     more = f" and {len(addresses) - 5} more" if len(addresses) > 5 else ""
-    variable = _variable(name)
+    variable = environment_variable(name)
     return Diagnostic(
         Severity.ERROR, "missing_secret", f"{variable} is not set", detail=f"needed by {', '.join(addresses[:5])}{more}",
         hint=f"set {variable}, or {variable}_FILE to a file that holds the value; nothing was changed", address=addresses[0],

@@ -69,7 +69,7 @@ class Running:
             self.process.kill()
             self.process.wait()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"exit {self.process.poll()}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
 

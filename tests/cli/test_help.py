@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from jobform.cli import COMMANDS, cli as group
+from jobform.cli import COMMANDS
+from jobform.cli import cli as group
 from jobform.schema import document_names
 from tests.cli.conftest import Cli, Make, job
 from tests.conftest import Jobform

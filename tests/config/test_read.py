@@ -108,6 +108,14 @@ def test_an_empty_job_file_is_no_mistake(tmp_path: Path) -> None:
     assert read(tmp_path, {"jobs/a.yaml": "# later\n", "jobs/b.yaml": ""}).jobs == {}
 
 
+SHARED = """\
+jobform: 1
+project: demo
+default_target: a
+targets: {a: {state: {type: file, path: x}}, b: {state: {type: file, path: ./x}}}
+"""
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 
@@ -179,8 +187,10 @@ def test_one_mistake_is_one_error_at_its_place(tmp_path: Path, entry: str, expec
      "4:17 unknown_target: default_target names 'pord', which is no target"),
     ("jobform: 1\nproject: demo\ntargets: {dev: {}, prod: {}}\ndefault_target: dev\n",
      "3:20 shared_state: the targets dev and prod have the same state"),
-    ("jobform: 1\nproject: demo\ntargets: {a: {state: {type: file, path: x}}, b: {state: {type: file, path: ./x}}}\ndefault_target: a",
-     "3:50 shared_state: the targets a and b have the same state"),
+    ("jobform: 1\nproject: d\ntargets: {a: {state: {type: file, path: x}}, b: {state: {type: file, path: ./x}}}",
+     "3:1 no_target: this project has targets, and none is chosen"),
+    (SHARED,
+     "4:50 shared_state: the targets a and b have the same state"),
 ])
 def test_what_is_wrong_with_the_project_file(tmp_path: Path, text: str, expected: str) -> None:
     write(tmp_path, {"jobform.yaml": text, "jobs/a.yaml": ""})
@@ -250,6 +260,7 @@ def test_a_backend_of_an_unknown_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("entries", "expected"), [
     ("moved: [{from: a, to: b}]", "3:16 still_declared: a is moved away and still declared"),
+    ("moved: [{from: 'b[n=1]', to: c}]", "3:16 still_declared: b[n=1] is moved away and still declared"),
     ("moved: [{from: a, to: a}]", "3:16 still_declared: a is moved away and still declared"),
     ("moved: [{from: x, to: b}, {from: x, to: c}]", "3:34 moved_twice: two moves have the same from: x"),
     ("moved: [{from: x, to: b}, {from: y, to: b}]", "3:41 moved_twice: two moves have the same to: b"),
@@ -261,7 +272,9 @@ def test_a_backend_of_an_unknown_type(tmp_path: Path) -> None:
     ("removed: [{job: old, cancel: yes}]", '3:30 wrong_type: "cancel" must be true or false, not the string "yes"'),
 ])
 def test_moves_and_removals(tmp_path: Path, entries: str, expected: str) -> None:
-    found = errors(tmp_path, {"jobs/a.yaml": f"jobs:\n  a: {{{JOB}}}\n{entries}\n"})
+    found = errors(tmp_path, {
+        "jobs/a.yaml": f"jobs:\n  a: {{{JOB}}}\n{entries}\n", "jobs/b.yaml": f"jobs:\n  b: {{matrix: {{n: [1]}}, {JOB}}}\n",
+    })
     assert told(found[0]) == f"jobs/a.yaml:{expected}"
 
 

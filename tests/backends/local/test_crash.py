@@ -1,11 +1,13 @@
 """Whatever is killed, and whenever: never two processes for one run, and never a wrong word about one."""
 
+import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -91,6 +93,18 @@ def test_many_commands_that_submit_the_same_run_at_once_make_one_process(world: 
     assert len(ledger(world)) == 1
 
 
+def test_someone_who_only_looks_at_a_run_does_not_keep_it_from_starting(world: World) -> None:
+    backend, mark = world.open(), make_mark("job")
+    world.proof(mark).directory.mkdir(parents=True, mode=0o700)
+    with world.proof(mark).lock.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        looking = threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN))
+        looking.start()
+        ref = backend.submit(job("true"), mark)
+        looking.join()
+    assert reach(backend, ref).phase is Phase.SUCCEEDED
+
+
 def test_jobs_survive_control_c(world: World) -> None:
     process = subprocess.Popen(
         command(world, then="stay"), env=environ(), start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -140,6 +154,8 @@ def test_the_spawner_ends_with_its_command(world: World) -> None:
     stat = Path(f"/proc/{world.launcher(mark)}/stat").read_text()
     spawner = int(stat.rpartition(")")[2].split()[1])
     assert alive(spawner)
+    launcher = world.launcher(mark)
+    assert (os.getsid(spawner), os.getsid(launcher)) == (spawner, launcher), "no terminal of the command reaches either"
     del backend
     until(lambda: not alive(spawner))
     assert reach(world.open(), ref, Phase.RUNNING)

@@ -109,8 +109,8 @@ def test_what_cannot_be_executed_fails_with_its_errno(
 def test_timeout_tells_then_kills(world: World) -> None:
     """`obeys` ends at TERM; `deaf` does not and is killed after the grace; both are timeouts whatever their exit."""
     backend, obeys, deaf = world.open(kill_grace="200ms"), make_mark("obeys"), make_mark("deaf")
-    first = backend.submit(shell("trap 'exit 0' TERM; while :; do sleep 0.02; done", address="obeys", timeout="150ms"), obeys)
-    second = backend.submit(shell("trap '' TERM; while :; do sleep 0.02; done", address="deaf", timeout="150ms"), deaf)
+    first = backend.submit(shell("trap 'exit 0' TERM; while :; do sleep 0.02; done", address="obeys", timeout="700ms"), obeys)
+    second = backend.submit(shell("trap '' TERM; while :; do sleep 0.02; done", address="deaf", timeout="700ms"), deaf)
     ended = reach(backend, first)
     assert (ended.phase, ended.class_, ended.exit) == (Phase.FAILED, "timeout", 0)
     ended = reach(backend, second)

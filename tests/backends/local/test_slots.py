@@ -3,10 +3,11 @@
 import random
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from jobform.backends.local.proof import is_held
+from jobform.backends.local.proof import is_held, write_record
 from jobform.model.errors import Started
 from jobform.model.state import Phase
 from jobform.protocols import Actual, Found, Gone, Mark
@@ -134,6 +135,24 @@ def test_a_cancel_that_races_with_the_start_has_one_winner(world: World) -> None
         assert actual.phase is (Phase.CANCELLED if won else Phase.SUCCEEDED)
         outcomes.add(won)
     assert outcomes == {True, False}, "the test has to meet both"
+
+
+def test_a_cancel_in_the_last_moment_before_the_start_wins(world: World) -> None:
+    """The launcher has its slot and has forked the job; the gate is ours."""
+    backend = world.open(max_parallel=1)
+    blocker = backend.submit(shell("exec sleep 60", address="blocker"), make_mark("blocker"))
+    reach(backend, blocker, Phase.RUNNING)
+    mark = make_mark("job")
+    ref = backend.submit(shell("touch ran"), mark)
+    launcher = world.launcher(mark)
+    with world.proof(mark).gate():
+        backend.cancel(blocker, only_if_waiting=False)
+        until(Path(f"/proc/{launcher}/task/{launcher}/children").read_text)
+        write_record(world.proof(mark).cancel, {"at": "2030-01-01T00:00:00.000000Z"}, durable=False)
+    assert now(backend, ref).phase is Phase.CANCELLED
+    until(partial(launcher_is_gone, world, mark))
+    assert not (world.project / "ran").exists()
+    assert not world.proof(mark).start.exists()
 
 
 def launcher_is_gone(world: World, mark: Mark) -> bool:
