@@ -23,8 +23,9 @@ RULES: tuple[tuple[str, str, bool], ...] = (
     (r"(?<=\S)   *", "  ", False),  # columns are as wide as what stands in them
 )
 EVENT = re.compile(
-    r"(?!error\[|warning\[)(?P<address>[a-z][a-z0-9_-]*(\[[^\]]*\])?): (?P<rest>running|pending|submitted as|found again|succeeded|failed|cancelled|held|"
-    r"no longer|moved to|forgotten|removed|resolved|stop of|attempt|what was left|recorded|skipped|not started|its accepted).*\n"
+    r"(?!error\[|warning\[)(?P<address>[a-z][a-z0-9_-]*(\[[^\]]*\])?): "
+    r"(?P<rest>running|pending|submitted as|found again|succeeded|failed|cancelled|held|no longer|moved to|forgotten|removed|"
+    r"resolved|stop of|attempt|what was left|recorded|skipped|not started|its accepted).*\n"
 )
 """A line of a running apply."""
 
@@ -45,7 +46,7 @@ def normalise(text: str, paths: Mapping[str, Path]) -> str:
 
 
 def _in_order(text: str) -> str:
-    """Jobs that run at the same time report in any order: each block of such lines is sorted by address, passing states left out."""
+    """Jobs that run at the same time report in any order: their lines are sorted by address, passing states are left out."""
     lines: list[str] = []
     block: list[tuple[str, str]] = []
     for line in [*text.splitlines(keepends=True), ""]:
