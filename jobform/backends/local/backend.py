@@ -5,6 +5,7 @@ the lock is never free while a launcher may still start the job. A run exists wh
 absent when neither is so, and then none can appear any more.
 """
 
+import json
 import os
 import re
 import shutil
@@ -16,9 +17,8 @@ from jobform.backends.local.compose import compose, gpus_wanted
 from jobform.backends.local.facts import Facts, signal_process, system_facts
 from jobform.backends.local.home import Home
 from jobform.backends.local.judge import is_alive, judge, run_directory
-from jobform.backends.local.launcher import WAKE
 from jobform.backends.local.logs import end_of, stream
-from jobform.backends.local.order import Order, Stop
+from jobform.backends.local.order import WAKE, Order, Stop
 from jobform.backends.local.proof import KEPT, Proof, Value, is_held, read_record, shares, take, write_record, write_whole
 from jobform.backends.local.settings import LocalSettings
 from jobform.backends.local.slots import Slots
@@ -106,7 +106,7 @@ class LocalBackend:
         """The stop is durable when this returns. TERM follows at once, KILL after `kill_grace`."""
         run, name = _parse(ref)
         proof = self._home.proof(run)
-        with _refused(f"{name} could not be cancelled"), self._effect("cancel", name):
+        with _refused(f"{name} could not be cancelled"), self._effect("cancel", _address(proof, name)):
             try:
                 with proof.gate():
                     start = self._start_of_live(proof)
@@ -125,7 +125,7 @@ class LocalBackend:
         run, name = _parse(ref)
         proof = self._home.proof(run)
         gone = self._home.runs / f".deleted-{run}"
-        with _refused(f"what remains of {name} could not be removed"), self._effect("delete", name):
+        with _refused(f"what remains of {name} could not be removed"), self._effect("delete", _address(proof, name)):
             try:
                 with proof.gate():
                     actual = judge(proof, self._facts, _Waiting(self._home, self._settings))
@@ -291,9 +291,12 @@ def _parse(ref: Ref) -> tuple[str, str]:
     return run, name
 
 
-def _pretty(value: Json) -> bytes:
-    import json
+def _address(proof: Proof, name: str) -> str:
+    """The address that the run was submitted for; its name when that is not recorded."""
+    return str((read_record(proof.run) or {}).get("address", name))
 
+
+def _pretty(value: Json) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 

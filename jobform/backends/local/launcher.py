@@ -15,12 +15,11 @@ from pathlib import Path
 from jobform.backends.local.facts import Facts, signal_group, system_facts
 from jobform.backends.local.job import Job, NotRun, fork_job
 from jobform.backends.local.masks import Blanks
-from jobform.backends.local.order import Order, Stop
+from jobform.backends.local.order import WAKE, Order, Stop
 from jobform.backends.local.outputs import read_outputs
 from jobform.backends.local.proof import KEPT, Proof, Value, shares, stamp, sync_directory, write_record, write_whole
 from jobform.backends.local.slots import Held, Slots
 
-WAKE = signal.SIGUSR1
 LOOK = 1.0
 """Seconds between looks at the `cancel` file, should the signal that announces it be lost."""
 RETRY_PAUSES = (0.1, 1.0, 5.0, 15.0, 60.0)

@@ -4,7 +4,11 @@ The launcher uses this module too, so it needs the standard library only.
 """
 
 import json
+import signal
 from typing import NamedTuple
+
+WAKE = signal.SIGUSR1
+"""Makes a launcher look whether its run was cancelled."""
 
 
 class Order(NamedTuple):
