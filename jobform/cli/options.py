@@ -85,7 +85,7 @@ def where(kwargs: dict[str, Any]) -> "Where":
         pairs.append((name, value))
     return Where(
         Path(kwargs.pop("chdir")), kwargs.pop("target"), tuple(pairs), tuple(Path(name) for name in kwargs.pop("var_files")),
-        kwargs.pop("accept_older_state"),
+        kwargs.pop("accept_older_state"), bool(kwargs.get("dangerous_allow_empty")),
     )
 
 

@@ -6,20 +6,23 @@ One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
 import random
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from jobform.engine.blocked import Blocked
 from jobform.engine.body import InvalidOutput, MissingSecret, Resolve
 from jobform.engine.calls import Answer, Done, Failed, make
 from jobform.engine.intents import intent_for, intent_of
+from jobform.engine.needs import Verdict, judge_record
 from jobform.engine.places import Places
 from jobform.engine.refresh import Sights, observe, recover
 from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
 from jobform.model.diagnostic import Diagnostic, Severity
+from jobform.model.errors import JobformError
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
 from jobform.model.state import Intent, Op, Phase, State
 from jobform.protocols import Clock, Effect, Ref, timestamp
@@ -27,6 +30,10 @@ from jobform.schema import SpecSchema
 
 TRIES = 5
 """How often one command makes a call that fails in a way that may pass."""
+
+
+LONGEST_PAUSE = 300.0
+"""Seconds: a service may ask for more patience than this, but a command does not have it."""
 
 
 class Stop:
@@ -80,10 +87,8 @@ class Scheduler:
         self._means, self._stop = means, stop
         self._acting: dict[Future[Answer], tuple[str, Call, Intent]] = {}
         self._waiting: set[str] = set()
-        self._blocked: dict[str, Wait] = {}
-        self._crowd: dict[str, dict[str, None]] = defaultdict(dict)
-        self._dependents: dict[str, set[str]] = defaultdict(set)
-        self._dirty: dict[str, None] = {}
+        self._blocked = Blocked()
+        self._dirty: OrderedDict[str, None] = OrderedDict()
         self._tries: dict[str, tuple[int, datetime]] = {}
         self._submitted: dict[str, int] = defaultdict(int)
         self._cleaned: set[tuple[str, int]] = set()
@@ -94,8 +99,6 @@ class Scheduler:
         self.state = state
         self._waiting.clear()
         self._blocked.clear()
-        self._crowd.clear()
-        self._dependents.clear()
         self._submitted.clear()
         for address, record in state.jobs.items():
             if record.last and not record.last.ended:
@@ -107,14 +110,13 @@ class Scheduler:
             retry = bool(record.desired and record.attempts and retry_due(record.desired.policy, record.attempts))
             if unsettled or live or retry or record.intent is not None:
                 self._dirty[address] = None
-                self._index(address)
                 if live:
                     self._waiting.add(address)
 
     @property
     def pending(self) -> bool:
         """Whether anything that this command may touch has not ended or may still start by itself."""
-        return bool(self._waiting or self._dirty or any(block.why != "need" for block in self._blocked.values()) or self._hoped())
+        return bool(self._waiting or self._dirty) or self._blocked.hoped(self._waiting)
 
     @property
     def live(self) -> int:
@@ -124,12 +126,7 @@ class Scheduler:
     @property
     def startable(self) -> bool:
         """Whether something accepted may still start without an end of something else: it only waits for a time or for room."""
-        return bool(self._dirty) or any(block.why in ("time", "room") for block in self._blocked.values())
-
-    @property
-    def wakes(self) -> datetime | None:
-        """When the next retry is due, None if there is none."""
-        return min((block.until for block in self._blocked.values() if block.until), default=None)
+        return bool(self._dirty) or self._blocked.startable
 
     def step(self) -> Iterator[list[Event]]:
         """One round under the lock. Yields what to make durable; ends with no call in flight."""
@@ -140,7 +137,7 @@ class Scheduler:
             yield events
             self._folded(events)
         self._means.effect("engine.observe.before", "")
-        events, sights = observe(self.state, self._means.places, self._watchable(), at)
+        events, sights = observe(self.state, self._means.places, self._watchable(), at, patient=True)
         self._means.effect("engine.observe.after", "")
         self._note(sights)
         if events:
@@ -176,26 +173,25 @@ class Scheduler:
         """Take what can be done now off the dirty list: notes go straight to the batch, calls get their `Begun` there."""
         starts: list[tuple[str, Call, Intent, object]] = []
         busy = {address for address, _, _ in self._acting.values()} | {_address_of(event) for event in batch}
-        later: dict[str, None] = {}
+        later: list[str] = []
         while self._dirty and len(self._acting) + len(starts) < self._means.parallelism and not self._closed():
-            address = next(iter(self._dirty))
-            del self._dirty[address]
+            address, _ = self._dirty.popitem(last=False)
             if address in busy:
-                later[address] = None
+                later.append(address)
                 continue
             now = self._means.clock.now()
             world = World(now, timestamp(now), self._room, self._completes)
             step = self._paced(address, now) or todo(self.state, address, world)
-            self._blocked.pop(address, None)
+            self._blocked.pop(address)
             if isinstance(step, Wait):
-                self._blocked[address] = step
-                if step.why == "room":
-                    self._crowd[self._backend_of(address)][address] = None
+                self._block(address, step)
             elif isinstance(step, Note):
                 batch += step.events
             elif isinstance(step, Call):
                 self._prepare(address, step, world.at, batch, starts)
-        self._dirty = later | self._dirty
+        for address in reversed(later):
+            self._dirty[address] = None
+            self._dirty.move_to_end(address, last=False)
         return starts
 
     def _prepare(self, address: str, call: Call, at: str, batch: list[Event], starts: list[tuple[str, Call, Intent, object]]) -> None:
@@ -204,6 +200,7 @@ class Scheduler:
             return
         try:
             intent, body, spec = intent_for(self.state, address, call, at, self._means)
+            self._means.places.backend(intent.backend)
         except MissingSecret as missing:
             self.report.secrets[address] = missing.names
             self._problem(address, "missing_secret", f"the secret {', '.join(missing.names)} is not set", hint="set the variable, then run again")
@@ -212,6 +209,10 @@ class Scheduler:
             self._problem(address, "invalid_output", str(invalid), hint="run the job that gives the output again, or change the expression")
             if record.hold is None or record.hold.detail != str(invalid):
                 batch.append(Held(address, at, "invalid_output", str(invalid)))
+            return
+        except JobformError as error:  # the place cannot be reached: others go on
+            for found in error.diagnostics[:1]:
+                self._problem(address, found.code, found.summary, detail=found.detail, hint=found.hint)
             return
         if record.hold is not None:
             batch.append(Released(address, at))
@@ -246,6 +247,7 @@ class Scheduler:
             return [Ended(address, call.op, call.attempt, at, ok=True, ref=ref, adopted=answer.adopted)]
         if call.op is Op.SUBMIT:
             self._submitted[intent.backend] -= 1
+            self._look_at_crowd(intent.backend)
         if isinstance(answer, Failed):
             return self._call_failed(address, call, answer, at)
         del self._dirty[address]
@@ -257,13 +259,15 @@ class Scheduler:
 
     def _call_failed(self, address: str, call: Call, answer: Failed, at: str) -> list[Event]:
         over = Ended(address, call.op, call.attempt, at, ok=False, error=answer.summary)
-        if answer.started:
-            return [over]  # the next look at it decides: a started run needs an explicit yes
+        if answer.started:  # what is seen of it next decides: a started run needs an explicit yes
+            del self._dirty[address]
+            self._block(address, Wait("end"))
+            return [over]
         if answer.gone:
             attempt = next(a for a in self.state.jobs[address].attempts if a.n == call.attempt)
             nothing_left = intent_of(attempt, Op.DELETE, attempt.body_hash, at, attempt.run)
             return [over, Begun(address, nothing_left), Ended(address, Op.DELETE, call.attempt, at, ok=True)]
-        clean_up = call.op is Op.DELETE and call.attempt != getattr(self.state.jobs[address].last, "n", None)
+        clean_up = call.op is Op.DELETE and not self._accepted(address)
         if clean_up:
             self._cleaned.add((address, call.attempt))
             self.report.warnings.append(Diagnostic(
@@ -273,7 +277,8 @@ class Scheduler:
             return [over]
         count = self._tries.get(address, (0, None))[0] + 1
         if answer.retryable and count < TRIES:
-            delay = timedelta(seconds=min(30.0, 0.5 * 2**count) * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            pause = min(30.0, 0.5 * 2**count) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
+            delay = timedelta(seconds=max(pause, min(answer.retry_after, LONGEST_PAUSE)))
             self._tries[address] = (count, self._means.clock.now() + delay)
             return [over]
         del self._dirty[address]
@@ -304,39 +309,48 @@ class Scheduler:
             self._submitted[last.backend] -= 1
             if last.phase != "succeeded" and self._means.fail_fast and not self._retry(address):
                 self.report.given_up = True
-            crowd = self._crowd[last.backend]
-            if crowd:
-                self._look(next(iter(crowd)))
+            self._look_at_crowd(last.backend)
         self._look(address)
         self._look_at_dependents(address)
 
     def _look(self, address: str) -> None:
-        block = self._blocked.pop(address, None)
-        if block and block.why == "room":
-            self._crowd[self._backend_of(address)].pop(address, None)
+        self._blocked.pop(address)
         if address in self.state.jobs and self._means.only(address):
             self._dirty[address] = None
 
     def _look_at_dependents(self, address: str) -> None:
-        for dependent in self._dependents.get(address, ()):
-            if dependent in self._blocked:
+        """A dependent is looked at when its last need is met, or when one no longer can be: not each time that one of many moves."""
+        record = self.state.jobs.get(address)
+        completes = record is None or self._completes(record.backend)
+        for dependent, whens in self._blocked.dependents(address).items():
+            verdicts = {judge_record(address, record, when, completes)[0] for when in whens}
+            if verdicts <= {Verdict.MET}:
+                if self._blocked.met(dependent, address):
+                    self._look(dependent)
+            elif Verdict.WAIT not in verdicts or len(verdicts - {Verdict.MET}) > 1:
                 self._look(dependent)
 
+    def _look_at_crowd(self, backend: str) -> None:
+        """A place is free: it goes to whoever waited longest."""
+        first = self._blocked.first_for(backend)
+        if first is not None:
+            self._look(first)
+
     def _wake(self) -> None:
-        now = self._means.clock.now()
-        for address in [a for a, block in self._blocked.items() if block.until is not None and block.until <= now]:
+        for address in self._blocked.due(self._means.clock.now()):
             self._look(address)
+        for backend in self._blocked.crowded:
+            if self._room(backend):
+                self._look_at_crowd(backend)
+
+    def _block(self, address: str, wait: Wait) -> None:
+        desired = self.state.jobs[address].desired
+        self._blocked.put(address, wait, desired.policy.needs if desired else (), desired.backend if desired else "")
 
     def _paced(self, address: str, now: datetime) -> Wait | None:
         """A call that failed in a way that may pass is made again only after its delay."""
         _, until = self._tries.get(address, (0, None))
         return Wait("time", until=until) if until is not None and until > now else None
-
-    def _index(self, address: str) -> None:
-        desired = self.state.jobs[address].desired
-        for need in desired.policy.needs if desired else ():
-            for needed in need.addresses:
-                self._dependents[needed].add(address)
 
     def _watchable(self) -> list[str]:
         return [address for address in sorted(self._waiting) if address in self.state.jobs]
@@ -347,6 +361,10 @@ class Scheduler:
             self._dirty.pop(address, None)
             if self._accepted(address):
                 self._problem(address, "other_machine", "its run lives on another machine, which alone can see it")
+        for address, error in sights.unread.items():
+            if not error.retryable:
+                self._waiting.discard(address)
+                self._problem(address, "read_failed", f"its present cannot be read: {error.summary}", detail=error.detail)
         for address, warning in sights.warnings:
             self.report.warnings.append(Diagnostic(Severity.WARNING, "backend_warning", warning, address=address))
         self.report.watched |= self._waiting
@@ -359,18 +377,9 @@ class Scheduler:
     def _closed(self) -> bool:
         return self._stop.requested or self.report.given_up
 
-    def _hoped(self) -> bool:
-        """Whether a blocked address waits for one that still moves."""
-        return any(
-            needed in self._waiting or (needed in self._blocked and self._blocked[needed].why != "need")
-            for block in self._blocked.values() for needed in block.addresses
-        )
-
-    def _backend_of(self, address: str) -> str:
-        desired = self.state.jobs[address].desired
-        return desired.backend if desired else ""
-
     def _room(self, backend: str) -> bool:
+        if not self._means.places.configured(backend):
+            return True  # the attempt to begin says what is wrong
         limit = self._means.places.type(backend).max_submitted
         return limit is None or self._submitted[backend] < limit
 

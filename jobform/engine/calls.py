@@ -24,6 +24,7 @@ class Failed:
     summary: str
     detail: str = ""
     retryable: bool = False
+    retry_after: float = 0.0
     started: bool = False
     gone: bool = False
 
@@ -85,7 +86,7 @@ def _submission(address: str, body: Body) -> Submission:
 def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError) -> Answer:
     """Before anything is tried again after an ambiguous answer, the mark is looked up."""
     if not error.ambiguous or intent.op is not Op.SUBMIT:  # update, cancel and delete may be made again
-        return Failed(error.summary, error.detail, error.retryable or error.ambiguous)
+        return Failed(error.summary, error.detail, error.retryable or error.ambiguous, error.retry_after)
     mark = mark_of(address, intent)
     try:
         found = backend.find([mark]).get(mark, Unknown("the backend gave no answer for this run"))
@@ -94,6 +95,6 @@ def _after_error(backend: Backend, address: str, intent: Intent, error: BackendE
     if isinstance(found, Found) and found.body == intent.body_hash[:16]:
         return Done(found.ref, adopted=True)
     if isinstance(found, Absent):
-        return Failed(error.summary, error.detail, retryable=error.retryable)
+        return Failed(error.summary, error.detail, error.retryable, error.retry_after)
     reason = found.reason if isinstance(found, Unknown) else f"{intent.name} exists with another content"
     return Unclear(f"{error.summary}; {reason}")

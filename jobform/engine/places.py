@@ -5,15 +5,22 @@ from threading import Lock
 
 from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.job import BackendBlock
+from jobform.model.values import dotted
 from jobform.protocols import Backend, BackendType, Place, Scope
+from jobform.schema import SpecSchema
 
 
 class Places:
     """Backends by configured name. Safe to use from several threads."""
 
-    def __init__(self, blocks: Mapping[str, BackendBlock], types: Callable[[str], BackendType], place: Place) -> None:
+    def __init__(
+        self, blocks: Mapping[str, BackendBlock], types: Callable[[str], BackendType], settings: Callable[[str], SpecSchema],
+        place: Place,
+    ) -> None:
+        """types and settings: a backend type, and the schema of its block, by the type's name."""
         self._blocks = blocks
         self._types = types
+        self._settings = settings
         self._place = place
         self._open: dict[str, Backend] = {}
         self._scopes: dict[str, Scope] = {}
@@ -28,10 +35,15 @@ class Places:
         return self._types(self._block(name).type)
 
     def backend(self, name: str) -> Backend:
-        """The backend itself, opened once. Raises InputError for a name that is not configured."""
+        """The backend itself, opened once. Raises InputError for a name that is not configured, or not as its type wants it."""
         with self._lock:
             if name not in self._open:
                 block = self._block(name)
+                for problem in self._settings(block.type).problems(block.settings):
+                    raise InputError.of(
+                        problem.code, f"backends.{dotted((name, *problem.path))}: {problem.summary}", detail=problem.detail,
+                        hint=problem.hint, range=block.range,
+                    )
                 self._open[name] = self._types(block.type).open(block, self._place)
             return self._open[name]
 

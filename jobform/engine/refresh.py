@@ -47,10 +47,13 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
     return events
 
 
-def observe(state: State, places: Places, addresses: Iterable[str], at: str) -> tuple[list[Event], Sights]:
+def observe(
+    state: State, places: Places, addresses: Iterable[str], at: str, *, patient: bool = False,
+) -> tuple[list[Event], Sights]:
     """One bulk read per backend of the last attempts of these addresses, as far as they have not ended.
 
-    Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt.
+    Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt, and when a read fails, unless
+    patient: then its addresses are `unread`, because there will be another look.
     """
     sights, events = Sights(), list[Event]()
     refs: dict[str, dict[Ref, str]] = defaultdict(dict)
@@ -65,6 +68,10 @@ def observe(state: State, places: Places, addresses: Iterable[str], at: str) -> 
         try:
             answers = places.backend(name).read(list(by_ref))
         except BackendError as error:
+            if patient:
+                failed = ReadError(error.summary, error.detail, error.retryable)
+                sights.unread |= dict.fromkeys(by_ref.values(), failed)
+                continue
             raise FailedError.of(
                 "read_failed", f"backend {name!r} could not be read: {error.summary}", detail=error.detail,
                 hint="nothing was changed; try again",

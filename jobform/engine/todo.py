@@ -98,10 +98,10 @@ def _open(state: State, address: str, record: Record, accepted: Accepted, world:
 def _attempt(state: State, address: str, record: Record, accepted: Accepted, world: World) -> Todo:
     """A new attempt was accepted: first the end of the last one, by itself or by our stop."""
     last = record.last
+    if last is not None and last.n >= accepted.attempt:
+        return Note((Settled(address, world.at, "done"),))
     if last is None or last.ended:
         return _start(state, address, record, accepted.attempt, world)
-    if last.n >= accepted.attempt:
-        return Note((Settled(address, world.at, "done"),))
     if accepted.action != Action.REPLACE or last.asked_stop:
         return Wait("end")
     ready = _needs(state, address, record, world)

@@ -75,15 +75,19 @@ class BackendError(Exception):
     """A backend call failed.
 
     retryable: the same call may succeed later. ambiguous: the call may have taken effect although it failed (a timeout, a reset,
-    a 5xx after a POST); the engine then looks the mark up before it does anything else.
+    a 5xx after a POST); the engine then looks the mark up before it does anything else. retry_after: seconds for which the service
+    asked not to be called again.
     """
 
-    def __init__(self, summary: str, detail: str = "", *, retryable: bool = False, ambiguous: bool = False) -> None:
+    def __init__(
+        self, summary: str, detail: str = "", *, retryable: bool = False, ambiguous: bool = False, retry_after: float = 0.0,
+    ) -> None:
         super().__init__(summary)
         self.summary = summary
         self.detail = detail
         self.retryable = retryable
         self.ambiguous = ambiguous
+        self.retry_after = retry_after
 
 
 class Started(Exception):

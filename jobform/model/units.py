@@ -7,7 +7,9 @@ _SECONDS = {
     "w": Decimal(604800), "d": Decimal(86400), "h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001"),
 }
 _DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(ms|[wdhms])")
-_MOST_SECONDS = 100 * 365 * 86400
+_DIGITS = {"w": 4, "d": 5, "h": 6, "m": 8, "s": 10, "ms": 12}
+"""How many digits each unit may have before its point: together they stay within the longest duration."""
+_MOST_YEARS = 1200
 
 _SUFFIXES = (
     {"": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
@@ -19,10 +21,7 @@ _MISTYPED = {
 }
 _QUANTITY = re.compile(r"([+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?)([A-Za-z]{0,2})")
 
-DURATION_PATTERN = (
-    r"^(?=.)(?:[0-9]{1,12}(?:\.[0-9]{1,9})?w)?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?d)?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?h)?"
-    r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?m)?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?s)?(?:[0-9]{1,12}(?:\.[0-9]{1,9})?ms)?$"
-)
+DURATION_PATTERN = "^(?=.)" + "".join(rf"(?:[0-9]{{1,{digits}}}(?:\.[0-9]{{1,9}})?{unit})?" for unit, digits in _DIGITS.items()) + "$"
 """What `parse_duration` reads, as a pattern for JSON Schema; each unit at most once, largest first."""
 
 QUANTITY_PATTERN = r"^[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?(?:[numkMGTPE]|[KMGTPE]i)?$"
@@ -46,8 +45,8 @@ def parse_duration(text: str) -> float:
             raise ValueError(f"in a duration each unit stands once and the largest first, as in 1h30m; this is {_shown(text)}")
         total += Decimal(match[1]) * unit
         position, previous = match.end(), unit
-    if total > _MOST_SECONDS:
-        raise ValueError(f"the duration {_shown(text)} is longer than 100 years")
+        if len(match[1].partition(".")[0]) > _DIGITS[match[2]] or total > _MOST_YEARS * 365 * 86400:
+            raise ValueError(f"the duration {_shown(text)} is too long to wait for")
     return float(total)
 
 

@@ -34,6 +34,7 @@ class Where:
     variables: tuple[tuple[str, str], ...] = ()
     var_files: tuple[Path, ...] = ()
     accept_older_state: bool = False
+    allow_empty: bool = False
 
 
 class Session:
@@ -48,7 +49,7 @@ class Session:
     @cached_property
     def read_options(self) -> ReadOptions:
         where = self.where
-        return ReadOptions(where.target, where.variables, where.var_files, self.runtime.environ)
+        return ReadOptions(where.target, where.variables, where.var_files, self.runtime.environ, where.allow_empty)
 
     @cached_property
     def settings(self) -> Settings:
@@ -94,7 +95,7 @@ class Session:
     def places(self) -> Places:
         runtime = self.runtime
         place = Place(self.settings.directory.resolve(), runtime.clock, runtime.effect, runtime.environ)
-        return Places(self.settings.backends, runtime.registry.backend, place)
+        return Places(self.settings.backends, runtime.registry.backend, runtime.registry.settings, place)
 
     def schema_of(self, type_name: str) -> SpecSchema:
         """The schema of a backend type's spec."""
