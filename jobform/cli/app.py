@@ -31,9 +31,13 @@ class Interrupted(BaseException):
 
 @dataclass(slots=True)
 class Context:
-    """click's `obj`: made before a command is parsed; `runtime` is None until a command needs the real one."""
+    """click's `obj`: made before a command is parsed. given: None until a command needs the real runtime.
+
+    alone: whether this process does nothing after the command.
+    """
 
     given: "Runtime | None"
+    alone: bool = False
     sessions: "list[Session]" = field(default_factory=list)
     streams: "tuple[Output, Output] | None" = None
 
@@ -51,6 +55,7 @@ class App:
         self.mask = Mask(self.runtime.environ, self._sensitive)
         if context.streams is None:
             context.streams = Output(self.runtime.stdout, self.mask, _give_up), Output(self.runtime.stderr, self.mask, _go_on)
+        self.alone = context.alone
         self.stdout = context.streams[0]
         self.out: TextIO = as_text(context.streams[0])
         self.err: TextIO = as_text(context.streams[1])
@@ -109,7 +114,7 @@ class App:
 
 def run(group: click.Group, arguments: list[str], runtime: "Runtime | None") -> int:
     """Parse and run; every outcome is an exit code."""
-    context = Context(runtime)
+    context = Context(runtime, alone=runtime is None)
     code = _outcome(group, arguments, context)
     lost = context.streams[0].lost if context.streams else None
     if lost is None:

@@ -21,13 +21,16 @@ def stopping(target: App) -> Iterator[Stop]:
     Until something may have been begun a signal just ends the command: at a prompt, while it reads, while it waits for the lock.
     """
     stop = Stop()
+    met = False
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal met
         del frame
         code = 130 if number == signal.SIGINT else 143
-        if stop.requested:
+        if met:
             _say(LEFT)
             os._exit(stop.exit_code)
+        met = True
         stop.ask(code)
         if not stop.graceful:
             raise Interrupted(code)
@@ -47,7 +50,7 @@ def stopping(target: App) -> Iterator[Stop]:
     finally:
         target.stdout.on_lost = otherwise
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if target.alone else handler)  # what is left is to say how it ended
 
 
 def _say(words: bytes) -> None:

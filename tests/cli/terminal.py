@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import sysconfig
 import termios
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import Self
 from tests.support import ROOT, environ_for
 
 PATIENCE = 30.0
-COMMAND = [sys.executable, "-m", "tests.entry"]
+COMMAND = [sys.executable, str(Path(sysconfig.get_path("scripts")) / "jobform")]
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
