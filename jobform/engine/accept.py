@@ -17,18 +17,23 @@ def acceptance(
 ) -> list[Event]:
     """The events, in one list. A crash may leave their first part: the run lists all changes, so that a resume accepts the rest."""
     acting = [change for change in changes if change.acting]
-    listed = tuple(RunChange(c.address, c.action.value, digest(change_key(c)), c.attempt) for c in acting)
+    listed = tuple(
+        RunChange(c.address, c.action.value, digest(change_key(c)), c.attempt, "done" if c.action is Action.MOVE else None)
+        for c in acting
+    )
     events: list[Event] = [] if run in state.runs else [RunStarted(run, at, command, who, commit, digest_, listed)]
     stored: set[str] = set(state.specs)
     for change in acting:
         if change.source:
             events.append(Moved(change.source, change.address, at))
+        if change.action is Action.MOVE:  # a name alone: what was accepted before goes on under it
+            continue
         if change.desired and change.spec is not None and change.desired.spec not in stored:
             stored.add(change.desired.spec)
             events.append(SpecStored(change.desired.spec, change.spec))
         accepted = Accepted(change.action.value, change.reason.value, run, at, digest(change_key(change)), change.attempt, change.stop)
         events.append(ChangeAccepted(change.address, accepted, change.desired))
-        if change.action is Action.MOVE or (change.action is Action.UPDATE and change.reason in RECORD_ONLY):
+        if change.action is Action.UPDATE and change.reason in RECORD_ONLY:
             events.append(Settled(change.address, at, "done"))
     return events
 

@@ -1,7 +1,7 @@
 """The loop that calls backends: a step looks at what moved, starts what can start, and ends when nothing more can be done now.
 
-A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks for the
-next: a call is made only after its `Begun` came back. Three collections are the whole scheduler: blocked, acting, waiting.
+A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks for
+the next: a call is made only after its `Begun` came back. Three collections are the whole scheduler: blocked, acting, waiting.
 One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
@@ -9,7 +9,7 @@ import random
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobform.engine.blocked import Blocked
@@ -19,6 +19,7 @@ from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.needs import Verdict, judge_record
 from jobform.engine.places import Places
 from jobform.engine.refresh import Sights, observe, recover
+from jobform.engine.report import Report
 from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
 from jobform.model.diagnostic import Diagnostic, Severity
@@ -49,17 +50,6 @@ class Stop:
     def ask(self, exit_code: int) -> None:
         """Stop, and end the command with this exit code (130 for SIGINT, 143 for SIGTERM)."""
         self.requested, self.exit_code = True, exit_code
-
-
-@dataclass(slots=True)
-class Report:
-    """What did not go as accepted. problems: by address; watched: addresses whose attempts this command submitted or waited for."""
-
-    problems: dict[str, Diagnostic] = field(default_factory=dict)
-    warnings: list[Diagnostic] = field(default_factory=list)
-    secrets: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    watched: set[str] = field(default_factory=set)
-    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +127,7 @@ class Scheduler:
             yield events
             self._folded(events)
         self._means.effect("engine.observe.before", "")
-        events, sights = observe(self.state, self._means.places, self._watchable(), at, patient=True)
+        events, sights = observe(self.state, self._means.places, sorted(self._waiting & self.state.jobs.keys()), at, patient=True)
         self._means.effect("engine.observe.after", "")
         self._note(sights)
         if events:
@@ -319,7 +309,7 @@ class Scheduler:
             self._dirty[address] = None
 
     def _look_at_dependents(self, address: str) -> None:
-        """A dependent is looked at when its last need is met, or when one no longer can be: not each time that one of many moves."""
+        """A dependent is looked at when its last need is met, or one no longer can be: not each time that one of many moves."""
         record = self.state.jobs.get(address)
         completes = record is None or self._completes(record.backend)
         for dependent, whens in self._blocked.dependents(address).items():
@@ -351,9 +341,6 @@ class Scheduler:
         """A call that failed in a way that may pass is made again only after its delay."""
         _, until = self._tries.get(address, (0, None))
         return Wait("time", until=until) if until is not None and until > now else None
-
-    def _watchable(self) -> list[str]:
-        return [address for address in sorted(self._waiting) if address in self.state.jobs]
 
     def _note(self, sights: Sights) -> None:
         for address in sights.foreign:

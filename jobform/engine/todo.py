@@ -76,7 +76,7 @@ def clean_up(record: Record) -> Call | None:
     """Remove the object of an earlier attempt, once a later one was submitted, unless it is to be kept."""
     keep = record.desired.policy.keep_objects if record.desired else 0
     older = [attempt for attempt in record.attempts[:-1] if attempt.ended]
-    for attempt in older[: len(older) - keep]:
+    for attempt in older[: max(0, len(older) - keep)]:
         if not attempt.removed:
             return Call(Op.DELETE, attempt.n)
     return None
@@ -100,8 +100,8 @@ def _attempt(state: State, address: str, record: Record, accepted: Accepted, wor
     last = record.last
     if last is not None and last.n >= accepted.attempt:
         return Note((Settled(address, world.at, "done"),))
-    if last is None or last.ended:
-        return _start(state, address, record, accepted.attempt, world)
+    if last is None or last.ended:  # a name that was used before has used numbers too
+        return _start(state, address, record, max(accepted.attempt, state.last_attempt(address) + 1), world)
     if accepted.action != Action.REPLACE or last.asked_stop:
         return Wait("end")
     ready = _needs(state, address, record, world)

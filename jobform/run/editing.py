@@ -231,8 +231,9 @@ def _rerun_events(session: Session, state: State, addresses: Iterable[str]) -> l
         _refuse_rerun(address, entry)
         number = state.last_attempt(address) + 1
         key = digest(["rerun", address, number])
-        changes.append(RunChange(address, "rerun", key, number))
-        events.append(ChangeAccepted(address, Accepted("rerun", "requested", run, at, key, number), None))
+        action = "rerun" if entry.attempts else "create"
+        changes.append(RunChange(address, action, key, number))
+        events.append(ChangeAccepted(address, Accepted(action, "requested", run, at, key, number), None))
     return [RunStarted(run, at, "rerun", session.who, session.commit, "", tuple(changes)), *events]
 
 
