@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from jobform.cli.streams import Mask, Output, OutputLostError, as_text
+from jobform.cli.streams import Mask, Output, OutputLostError, as_text, give_up, go_on
 
 if TYPE_CHECKING:
     from jobform.model.diagnostic import Diagnostic
@@ -54,7 +54,7 @@ class App:
         context.given = self.runtime = context.given or Runtime.system()
         self.mask = Mask(self.runtime.environ, self._sensitive)
         if context.streams is None:
-            context.streams = Output(self.runtime.stdout, self.mask, _give_up), Output(self.runtime.stderr, self.mask, _go_on)
+            context.streams = Output(self.runtime.stdout, self.mask, give_up), Output(self.runtime.stderr, self.mask, go_on)
         self.alone = context.alone
         self.stdout = context.streams[0]
         self.out: TextIO = as_text(context.streams[0])
@@ -164,16 +164,6 @@ def _closing(context: Context) -> Iterator[None]:
     finally:
         for session in context.sessions:
             session.close()
-
-
-def _give_up(lost: OutputLostError) -> None:
-    """A command that only shows something has nothing more to do."""
-    raise lost
-
-
-def _go_on(lost: OutputLostError) -> None:
-    """Nobody reads what is said besides the results."""
-    del lost
 
 
 def _with_defaults(group: click.Group, arguments: list[str], environ: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from jobform.cli.app import App, Interrupted
-from jobform.cli.streams import OutputLostError
+from jobform.cli.streams import OutputLostError, go_on
 from jobform.engine.apply import Stop
 
 STOPPING = b"\nStopping: calls in flight end, the state is saved, jobs keep running. Again to leave at once.\n"
@@ -44,11 +44,11 @@ def stopping(target: App) -> Iterator[Stop]:
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     before = {number: signal.signal(number, handle) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
-    otherwise, target.stdout.on_lost = target.stdout.on_lost, lost
+    target.stdout.on_lost = lost
     try:
         yield stop
     finally:
-        target.stdout.on_lost = otherwise
+        target.stdout.on_lost = go_on  # how it ended is the exit code, heard or not
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if target.alone else handler)  # what is left is to say how it ended
 

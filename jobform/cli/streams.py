@@ -15,6 +15,16 @@ class OutputLostError(Exception):
         super().__init__(self.reason)
 
 
+def give_up(lost: OutputLostError) -> None:
+    """For a command that only shows something: it has nothing more to do."""
+    raise lost
+
+
+def go_on(lost: OutputLostError) -> None:
+    """For words that a command does not depend on."""
+    del lost
+
+
 class Output:
     """A text stream around another one. Every write is whole lines or a prompt, so no secret is cut in two.
 
