@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobform.cli.app import App, app
+from jobform.cli.app import App, Interrupted, app
 from jobform.cli.observer import LineObserver, StreamObserver
 from jobform.cli.options import (
     choice_options,
@@ -21,7 +21,7 @@ from jobform.cli.options import (
 from jobform.cli.plan import load, plan_options, shaping_options
 from jobform.cli.signals import stopping
 from jobform.model.change import Plan
-from jobform.model.errors import LockHeldError
+from jobform.model.errors import JobformError, LockHeldError
 from jobform.run import applying, editing
 from jobform.run.applying import ApplyOptions
 from jobform.run.approval import Approval
@@ -109,12 +109,12 @@ def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_:
     session = target.session(where(kwargs))
     patience = seconds(lock_timeout, "--lock-timeout") or 0.0
     options = ApplyOptions(parallelism=parallelism, lock_timeout=patience, detach=True, command="advance")
-    try:
-        with _observing(target, session) as observer, stopping(target) as stop:
-            outcome = applying.advance(session, options, observer, stop)
-    except LockHeldError as error:
-        target.tell(error.diagnostics)
-        return 2
+    with _observing(target, session) as observer:
+        try:
+            with stopping(target) as stop:
+                outcome = applying.advance(session, options, observer, stop)
+        except LockHeldError as held:
+            outcome = Outcome(2, diagnostics=held.diagnostics)
     code = _end(observer, outcome)
     return 2 if code == 0 and outcome.progress else code
 
@@ -230,7 +230,15 @@ def _confirm(target: App, made: Plan) -> bool:
 def _observing(target: App, session: Session) -> Iterator[Observer]:
     """The observer of this command: JSON Lines, or lines for people with a live part on a terminal."""
     if target.format == "json":
-        yield StreamObserver(target)
+        stream = StreamObserver(target)
+        try:
+            yield stream
+        except JobformError as error:
+            stream.ended(Outcome(error.exit_code, diagnostics=error.diagnostics))
+            raise click.exceptions.Exit(error.exit_code) from error
+        except Interrupted as interrupted:
+            stream.ended(Outcome(interrupted.exit_code))
+            raise
         return
     with LineObserver(target, session) as observer:
         yield observer

@@ -46,14 +46,11 @@ Examples:
 @click.pass_context
 def validate(ctx: click.Context, /, format_: str, no_color: bool, **kwargs: Any) -> int:
     """Check every file and report every mistake, with its place. Needs no state and no credentials."""
-    from jobform.run.planning import check_graph
-
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
     found: tuple[Diagnostic, ...]
     code = 0
     try:
-        check_graph(session.project)
         found = session.project.warnings
     except JobformError as error:
         found, code = error.diagnostics, error.exit_code

@@ -2,9 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from jobform.config.findings import Findings
 from jobform.config.problem import Problem, Report
 from jobform.model.address import Selector, format_address, scalar_text
-from jobform.model.job import Need, When
+from jobform.model.diagnostic import Range, Related
+from jobform.model.graph import cycle
+from jobform.model.job import Job, Need, When
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path, is_deferred
 
@@ -89,6 +92,26 @@ def resolve_needs(
         elif not covered.issuperset(addresses):
             needs.setdefault((name, When.SUCCEEDED), Need(name, When.SUCCEEDED, addresses))
     return tuple(needs.values())
+
+
+def check_cycle(jobs: Mapping[str, Job], findings: Findings) -> None:
+    """Note a circle of needs, with the place of every edge."""
+    found = cycle({address: [needed for need in job.policy.needs for needed in need.addresses] for address, job in jobs.items()})
+    if not found:
+        return
+    edges = list(zip(found, [*found[1:], found[0]], strict=True))
+    places = [(f"{address} needs {needed}", _edge(jobs[address], needed)) for address, needed in edges]
+    findings.error(
+        "cycle", f"these jobs need each other in a circle: {' -> '.join([*found, found[0]])}", places[0][1], address=found[0],
+        hint="remove one of the needs", related=[Related(message, place) for message, place in places if place],
+    )
+
+
+def _edge(job: Job, needed: str) -> Range | None:
+    for index, need in enumerate(job.policy.needs):
+        if needed in need.addresses:
+            return job.locate(("needs", index)) or job.locate(("needs",)) or job.locate(())
+    return job.locate(())
 
 
 def _addresses(text: str, path: Path, own: str, directory: Directory, report: Report) -> tuple[str, ...]:

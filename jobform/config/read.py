@@ -13,6 +13,7 @@ from jobform.config.files import FileError, ProjectFiles
 from jobform.config.findings import Findings
 from jobform.config.load import load
 from jobform.config.moves import read_moves, read_removals
+from jobform.config.needs import check_cycle
 from jobform.config.target import settings_for
 from jobform.config.variables import Given
 from jobform.model.diagnostic import Range
@@ -83,6 +84,7 @@ def read_project(settings: Settings, options: ReadOptions, types: BackendTypes) 
     entries = expand(project, settings.backends, checked, findings)
     builder = JobBuilder(settings, reader.files.text, names, specs, findings)
     jobs = builder.build(entries)
+    check_cycle(jobs, findings)
     moved = read_moves(documents, jobs, names, findings)
     removed = read_removals(documents, jobs, findings)
     findings.raise_errors(sources)

@@ -248,6 +248,17 @@ def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Cha
         return _change(case, Action.UPDATE, Reason.SPEC_CHANGED, fields=fields, detail="changed in place")
     if case.record.desired and case.record.desired.spec == case.wanted.spec:
         return _change(case, Action.NO_OP, Reason.UNCHANGED if last.ended else Reason.IN_PROGRESS)
+    return _next_attempt(case, fields)
+
+
+def _next_attempt(case: Case, fields: tuple[FieldChange, ...]) -> Change:
+    """A record of what only the next attempt will see: it lists what is new against what was accepted, if that says anything."""
+    assert case.record and case.wanted and case.job
+    accepted = case.record.desired
+    if accepted and accepted.backend == case.wanted.backend:
+        fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
+        if not fields:
+            return _change(case, Action.NO_OP, Reason.UNCHANGED)
     return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
 
 
@@ -264,7 +275,9 @@ def _acceptance(case: Case, change: Change) -> Change:
     if accepted and change.reason in (Reason.UNKNOWN_PHASE, Reason.OTHER_MACHINE) and not _only_policy(accepted, case.wanted):
         return change
     fields = policy_changes(accepted.policy, case.wanted.policy, case.job.locate) if accepted else ()
-    if accepted is None or fields or accepted.matrix != case.wanted.matrix:
+    if accepted and accepted.matrix != case.wanted.matrix:
+        fields += (_key(case, "matrix", dict(accepted.matrix), dict(case.wanted.matrix)),)
+    if accepted is None or fields:
         held = f"it stays on hold: {change.detail}" if change.action is Action.HOLD else "recorded; no call"
         return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, fields=fields or change.fields, detail=held)
     fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
@@ -273,7 +286,8 @@ def _acceptance(case: Case, change: Change) -> Change:
     if fields:
         return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
     if accepted.generation > case.wanted.generation:
-        return replace(change, detail=f"generation {case.wanted.generation} is lower than the {accepted.generation} of the last attempt")
+        said = f"generation {case.wanted.generation} is lower than {accepted.generation}, which was accepted; nothing follows from it"
+        return replace(change, reason=Reason.GENERATION, detail=said) if change.action is Action.NO_OP else change
     return change
 
 

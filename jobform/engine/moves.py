@@ -20,10 +20,12 @@ def concrete_moves(project: Project, state: State) -> dict[str, Move]:
     for rule in project.moved:
         for source in [address for address in state.jobs if _matches(rule.source, address)]:
             to = _target(rule, source)
+            if source == to:  # it has the keys already that the entry would give it
+                continue
             refused = _refused(project, state, moves, source, to)
             if refused:
                 problems.append(Diagnostic(Severity.ERROR, "bad_move", refused[0], hint=refused[1], range=rule.range, address=source))
-            elif source != to:
+            else:
                 moves[to] = Move(source, to, rule.range)
     if problems:
         raise InputError(problems)

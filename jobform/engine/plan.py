@@ -6,18 +6,20 @@ from dataclasses import dataclass, field, replace
 from jobform.codec.tables import DESIRED
 from jobform.engine.case import Case, Flags
 from jobform.engine.decide import decide
-from jobform.engine.graph import Edges, closure, order
+from jobform.model.graph import Edges, closure, order
 from jobform.engine.moves import concrete_moves
 from jobform.engine.needs import NEW_ATTEMPT, Verdict, ask, judge_attempt, judge_record
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights
 from jobform.engine.retry import moment
-from jobform.model.address import Selector, address_key, parse_address
+from jobform.model.address import Selector, address_key, format_address, parse_address
 from jobform.model.change import Action, Change, Plan, Reason
-from jobform.model.diagnostic import Diagnostic
+from jobform.model.diagnostic import Diagnostic, Severity
+from jobform.model.errors import InputError
 from jobform.model.event import Moved
 from jobform.model.job import Job, OnChange, Project, When
 from jobform.model.state import Desired, Phase, State
+from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
 from jobform.schema import SpecSchema
 
@@ -65,6 +67,7 @@ def make_plan(basis: Basis) -> Plan:
         fold(state, Moved(move.source, move.to, basis.created_at))
     wanted = {address: desired_of(job) for address, job in basis.project.jobs.items()}
     edges = edges_of(wanted, state)
+    refuse_unmatched(edges, basis.options)
     chosen = choose(edges, basis.options)
     changes: dict[str, Change] = {}
     for address in order(edges):
@@ -72,13 +75,14 @@ def make_plan(basis: Basis) -> Plan:
             case = _case(address, basis, state, wanted.get(address))
             change = _gate(decide(case), state, changes, basis)
             source = moves[address].source if address in moves else ""
-            changes[address] = _timed(_bound(_renamed(change, source), case, basis), case, basis.created_at)
+            changes[address] = _timed(_bound(_renamed(change, source, case), case, basis), case, basis.created_at)
     in_order = tuple(changes[address] for address in sorted(changes, key=address_key))
     settings = basis.project.settings
     return Plan(
         settings.project, basis.lineage, settings.target,
         plan_digest(basis.lineage, settings.target, in_order) if basis.options.approvable else None,
         in_order, basis.created_at, basis.options.destroy, basis.diagnostics,
+        {change.address: change.detail for change in in_order if change.action is Action.NO_OP and change.reason in _NOTED},
     )
 
 
@@ -94,6 +98,29 @@ def edges_of(wanted: Mapping[str, Desired], state: State) -> dict[str, tuple[str
         desired = wanted.get(address)
         edges[address] = tuple(a for need in desired.policy.needs for a in need.addresses) if desired else ()
     return edges
+
+
+_NOTED = frozenset({Reason.GENERATION, Reason.DRIFTED})
+"""Reasons of changes that do nothing and that a person should hear of all the same."""
+
+
+def refuse_unmatched(edges: Edges, options: Options) -> None:
+    """Raises InputError for a selector of the command line that chooses no job: it would silently mean something else."""
+    unmatched = [
+        (flag, selector)
+        for flag, selectors in (
+            ("--select", options.select), ("--exclude", options.exclude), ("--allow-cancel", options.allow_cancel),
+            ("--rerun", options.rerun),
+        )
+        for selector in selectors if not any(selector.matches_address(address) for address in edges) and not selector.wild
+    ]
+    found = []
+    for flag, selector in unmatched:
+        near = suggest(selector.name, {*edges, *(parse_address(address)[0] for address in edges)})
+        hint = f"did you mean {near!r}?" if near else "`jobform plan` lists the jobs"
+        found.append(Diagnostic(Severity.ERROR, "unknown_job", f"{flag} {format_address(selector.name, selector.axes)} chooses no job", hint=hint))
+    if found:
+        raise InputError(found)
 
 
 def choose(edges: Edges, options: Options) -> Collection[str]:
@@ -205,11 +232,16 @@ _UNDECIDED = frozenset({Reason.IN_FLIGHT, Reason.UNKNOWN_SUBMISSION, Reason.INVA
 """A job that was accepted and has not run for one of these reasons may still run."""
 
 
-def _renamed(change: Change, source: str) -> Change:
+def _renamed(change: Change, source: str, case: Case) -> Change:
     if not source:
         return change
+    if change.action is Action.UPDATE and {field.path for field in change.fields} == {"matrix"}:  # that is what its new name says
+        change = replace(change, action=Action.NO_OP)
     if change.action in (Action.NO_OP, Action.HOLD) or change.accepted:
-        return replace(change, action=Action.MOVE, reason=Reason.RENAMED, source=source, accepted=False, detail=f"was {source}; no call")
+        return replace(
+            change, action=Action.MOVE, reason=Reason.RENAMED, source=source, accepted=False, detail=f"was {source}; no call", fields=(),
+            desired=case.wanted, spec=case.job.spec if case.job else None,
+        )
     return replace(change, source=source, detail=f"was {source}; {change.detail}".removesuffix("; "))
 
 

@@ -16,7 +16,7 @@ from jobform.model.event import Event, Observed, RunEnded
 from jobform.run.approval import Approval, resumable, verify
 from jobform.run.bodies import Bodies
 from jobform.run.outcome import Outcome, outcome_of
-from jobform.run.planning import PlanOptions, check_graph, check_not_empty, plan, plan_of
+from jobform.run.planning import PlanOptions, check_not_empty, plan, plan_of
 from jobform.run.session import Session
 
 
@@ -82,7 +82,6 @@ def apply(
         else:
             approval = Approval(auto=True)
     if approval.file is None:
-        check_graph(session.project)
         check_not_empty(session, options.plan)
     with _pool(options) as pool:
         with session.locked(options.command, options.lock_timeout) as manager:

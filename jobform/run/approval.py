@@ -79,8 +79,10 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
         raise StaleError.of(
             "not_appliable", "this plan was made with --offline and cannot be applied", hint="make it without --offline"
         )
+    begun = [run for run in state.runs.values() if run.digest == file.digest and run.changes]
+    lineage = "" if begun and file.lineage == "" else session.lineage  # made before there was a state, which its own run began
     own = (
-        (file.lineage, session.lineage, "lineage"),
+        (file.lineage, lineage, "lineage"),
         (file.project, settings.project, "project"),
         (file.target, settings.target, "target"),
     )
@@ -91,7 +93,6 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
         raise StaleError.of(
             "plan_edited", "the digest of the plan file does not fit its content", hint="it was changed after it was made"
         )
-    begun = [run for run in state.runs.values() if run.digest == file.digest and run.changes]
     going_on = next((run for run in reversed(begun) if unfinished(run, state)), None)
     if going_on:
         file = replace(file, changes=tuple(_carried_on(change, going_on, state) for change in file.changes))
@@ -109,6 +110,7 @@ def _carried_on(change: Change, run: Run, state: State) -> Change:
     record, key = state.jobs.get(change.address), digest(change_key(change))
     open_ = any(listed.digest == key and listed.settled is None for listed in run.changes)
     missing = open_ and (record is None or record.accepted is None or record.accepted.digest != key)
+    missing = missing or (change.source in state.jobs and record is None)
     return replace(change, accepted=change.action.acting and not (change.acting and missing))
 
 

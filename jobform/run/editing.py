@@ -6,16 +6,15 @@ from dataclasses import replace
 
 from jobform.engine.apply import Stop
 from jobform.engine.calls import Done, make
-from jobform.engine.graph import closure
 from jobform.engine.intents import intent_of
 from jobform.engine.manager import Manager
 from jobform.engine.needs import NEW_ATTEMPT
-from jobform.engine.plan import edges_of
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector
 from jobform.model.diagnostic import Severity
 from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.event import Begun, ChangeAccepted, Ended, Event, Released, Removed, Resolved, RunStarted, Settled
+from jobform.model.graph import closure
 from jobform.model.state import Accepted, Attempt, Op, Record, RunChange, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
@@ -47,7 +46,11 @@ def select(state: State, selectors: Iterable[str]) -> list[str]:
 
 def with_needs(state: State, addresses: Iterable[str]) -> frozenset[str]:
     """Recorded addresses with everything that they need, directly or not."""
-    return frozenset(closure(edges_of({}, state), addresses))
+    edges = {
+        address: [needed for need in record.desired.policy.needs for needed in need.addresses] if record.desired else []
+        for address, record in state.jobs.items()
+    }
+    return frozenset(closure(edges, addresses) & edges.keys())
 
 
 def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:

@@ -5,15 +5,13 @@ from copy import copy
 from dataclasses import dataclass, replace
 
 from jobform.config.secrets import secret_names
-from jobform.engine.graph import cycle
 from jobform.engine.plan import Basis, Options, make_plan
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights, observe, observe_orphans, recover
 from jobform.model.change import Plan
-from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
+from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import InputError
 from jobform.model.event import Event
-from jobform.model.job import Project
 from jobform.model.state import State
 from jobform.run.session import Session
 
@@ -30,7 +28,6 @@ class PlanOptions:
 
 def plan(session: Session, options: PlanOptions) -> Plan:
     """A plan made without a lock, from a copy of the state. Raises InputError, StateError or FailedError."""
-    check_graph(session.project)
     check_not_empty(session, options)
     state = copy_of(session.manager.state)
     sights = Sights()
@@ -68,23 +65,6 @@ def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sight
     return sights
 
 
-def check_graph(project: Project) -> None:
-    """Refuse a cycle of needs, with the line of every edge. Raises InputError."""
-    found = cycle({address: [a for need in job.policy.needs for a in need.addresses] for address, job in project.jobs.items()})
-    if not found:
-        return
-    related = []
-    for index, address in enumerate(found):
-        needed = found[(index + 1) % len(found)]
-        place = _edge(project, address, needed)
-        if place:
-            related.append(Related(f"{address} needs {needed}", place))
-    raise InputError([Diagnostic(
-        Severity.ERROR, "cycle", f"these jobs need each other in a circle: {' -> '.join([*found, found[0]])}",
-        hint="remove one of the needs", range=related[0].range if related else None, address=found[0], related=tuple(related),
-    )])
-
-
 def check_not_empty(session: Session, options: PlanOptions) -> None:
     """An empty project over a state with jobs is more often a wrong directory than a wish to delete everything.
 
@@ -99,14 +79,6 @@ def check_not_empty(session: Session, options: PlanOptions) -> None:
         detail=f"job files: {', '.join(session.settings.files)}",
         hint="a wrong directory or pattern? --dangerous-allow-empty plans to delete every job",
     )
-
-
-def _edge(project: Project, address: str, needed: str) -> Range | None:
-    job = project.jobs[address]
-    for index, need in enumerate(job.policy.needs):
-        if needed in need.addresses:
-            return job.locate(("needs", index)) or job.locate(("needs",)) or job.locate(())
-    return job.locate(())
 
 
 def copy_of(state: State) -> State:

@@ -13,8 +13,7 @@ def order(edges: Edges) -> list[str]:
     Addresses that are needed but are no key of their own are left out.
     """
     ready: list[str] = []
-    sorter = TopologicalSorter({address: [n for n in needed if n in edges] for address, needed in edges.items()})
-    sorter.prepare()
+    sorter = _sorter(edges)
     position = {address: index for index, address in enumerate(edges)}
     while sorter.is_active():
         level = sorted(sorter.get_ready(), key=position.__getitem__)
@@ -26,12 +25,18 @@ def order(edges: Edges) -> list[str]:
 def cycle(edges: Edges) -> list[str] | None:
     """One cycle as `[a, b, c]` where a needs b, b needs c and c needs a, starting at its first address in the given order."""
     try:
-        order(edges)
+        _sorter(edges)
     except CycleError as error:
         found: list[str] = list(reversed(error.args[1][:-1]))
         first = min(range(len(found)), key=lambda index: list(edges).index(found[index]))
         return found[first:] + found[:first]
     return None
+
+
+def _sorter(edges: Edges) -> TopologicalSorter[str]:
+    sorter = TopologicalSorter({address: [n for n in needed if n in edges] for address, needed in edges.items()})
+    sorter.prepare()
+    return sorter
 
 
 def closure(edges: Edges, start: Iterable[str]) -> set[str]:
