@@ -16,6 +16,7 @@ from jobform.cli.streams import Mask, Output, OutputLostError, as_text, give_up,
 
 if TYPE_CHECKING:
     from jobform.model.diagnostic import Diagnostic
+    from jobform.model.errors import JobformError
     from jobform.protocols import Screen, View
     from jobform.run.runtime import Runtime
     from jobform.run.session import Session, Where
@@ -33,11 +34,12 @@ class Interrupted(BaseException):
 class Context:
     """click's `obj`: made before a command is parsed. given: None until a command needs the real runtime.
 
-    alone: whether this process does nothing after the command.
+    alone: whether this process does nothing after the command. document: whether standard output is to be one JSON document.
     """
 
     given: "Runtime | None"
     alone: bool = False
+    document: bool = False
     sessions: "list[Session]" = field(default_factory=list)
     streams: "tuple[Output, Output] | None" = None
 
@@ -49,6 +51,7 @@ class App:
         from jobform.run.runtime import Runtime
 
         self._context = context
+        context.document = format_ == "json"
         self.format = format_
         self.no_color = no_color
         context.given = self.runtime = context.given or Runtime.system()
@@ -87,6 +90,10 @@ class App:
         session = Session(self.runtime, where, lambda held: self.say(f"Waiting for the lock: {held}\n"))
         self._context.sessions.append(session)
         return session
+
+    def streams_events(self) -> None:
+        """Standard output is JSON Lines, not one document."""
+        self._context.document = False
 
     def print(self, text: str) -> None:
         """Results go to standard output, with a line break at their end."""
@@ -134,8 +141,7 @@ def _outcome(group: click.Group, arguments: list[str], context: Context) -> int:
             result = group.main(_with_defaults(group, arguments, environ), "jobform", standalone_mode=False, obj=context)
         return result if isinstance(result, int) else 0
     except JobformError as error:
-        App(context).tell(error.diagnostics)
-        return error.exit_code
+        return _failed(context, error)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -195,6 +201,17 @@ def _command_index(arguments: Sequence[str]) -> int | None:
         if not argument.startswith("-") and (index == 0 or arguments[index - 1] not in ("-C", "--chdir")):
             return index
     return None
+
+
+def _failed(context: Context, error: "JobformError") -> int:
+    """For people on standard error; where a document was asked for, also as that."""
+    document = context.document
+    target = App(context, "json" if document else "human")
+    if document:
+        with suppress(OutputLostError):
+            target.print(target.view.diagnostics(error.diagnostics))
+    target.tell(error.diagnostics)
+    return error.exit_code
 
 
 def _usage(target: App, error: click.ClickException) -> int:

@@ -235,7 +235,7 @@ def _observing(target: App, session: Session) -> Iterator[Observer]:
             yield stream
         except JobformError as error:
             stream.ended(Outcome(error.exit_code, diagnostics=error.diagnostics))
-            raise click.exceptions.Exit(error.exit_code) from error
+            raise
         except Interrupted as interrupted:
             stream.ended(Outcome(interrupted.exit_code))
             raise

@@ -75,6 +75,7 @@ class StreamObserver:
 
     def __init__(self, target: App) -> None:
         self._target = target
+        target.streams_events()
         target.print(target.view.version_line())
 
     def planned(self, plan: Plan) -> None:

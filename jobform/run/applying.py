@@ -10,7 +10,7 @@ from jobform.engine.accept import acceptance, wanted_specs
 from jobform.engine.apply import Means, Scheduler, Stop
 from jobform.engine.manager import Manager
 from jobform.engine.refresh import Sights, observe, observe_orphans, recover
-from jobform.model.change import Plan
+from jobform.model.change import Action, Plan
 from jobform.model.errors import LockHeldError
 from jobform.model.event import Event, Observed, RunEnded
 from jobform.run.approval import Approval, resumable, verify
@@ -135,7 +135,8 @@ def _accept(
     resumed = resumable(approval, made, state)
     observer.planned(made)
     bodies = Bodies(session.runtime.environ, session.schema_of)
-    chosen = frozenset(change.address for change in made.changes)
+    refused = made.destroy  # what a destroy may not stop would be waited for, as long as it runs
+    chosen = frozenset(change.address for change in made.changes if not (refused and change.action is Action.BLOCK))
     bodies.require([(address, spec) for address, (_, spec) in wanted_specs(made.changes, state, chosen).items()])
     stop.graceful = True
     run = resumed.id if resumed else session.new_run() if made.needs_approval else ""
