@@ -32,7 +32,6 @@ from jobform.schema import SpecSchema
 TRIES = 5
 """How often one command makes a call that fails in a way that may pass."""
 
-
 LONGEST_PAUSE = 300.0
 """Seconds: a service may ask for more patience than this, but a command does not have it."""
 
@@ -289,6 +288,9 @@ class Scheduler:
             elif isinstance(event, Settled | Removed | Released):
                 if isinstance(event, Settled) and event.how in ("dependency_failed", "refused"):
                     self._problem(address, event.how, event.detail)
+                if isinstance(event, Removed) and address in self._waiting:  # forgotten while it runs: its end is nobody's here
+                    self._waiting.discard(address)
+                    self._submitted[self.state.tombstones[address].backend] -= 1
                 self._look(address)
                 self._look_at_dependents(address)
 

@@ -282,6 +282,15 @@ def test_a_delete_that_cannot_remove_an_older_object_is_not_complete(lab: Lab) -
     assert "a" not in lab.state.jobs
 
 
+def test_nobody_waits_for_the_end_of_a_run_that_was_forgotten(lab: Lab) -> None:
+    lab.write({"a": {"spec": {"seconds": 50}}, "b": {}})
+    lab.apply(detach=True)
+    lab.write({"b": {}}, removed=[{"job": "a"}])
+    outcome = lab.apply(timeout=20.0)
+    assert (outcome.exit, outcome.counts["live"]) == (0, 0)
+    assert lab.state.tombstones["a"].live
+
+
 def test_a_removal_that_is_taken_back_stops_nothing(lab: Lab) -> None:
     lab.write({"a": {"spec": {"seconds": 50}}, "b": {}})
     lab.apply(detach=True)
