@@ -10,6 +10,7 @@ from jobform.cli.options import format_option, project_options, where
 from jobform.model.errors import InputError
 from jobform.model.state import State
 from jobform.run import editing, looking
+from jobform.views.escape import ci_log, terminal
 
 
 @click.command(epilog="""\b
@@ -74,7 +75,8 @@ Examples:
 @format_option("human", "json")
 @click.pass_context
 def output(ctx: click.Context, /, address: str, key: str | None, format_: str, no_color: bool, **kwargs: Any) -> int:
-    """Print the outputs of a job's last successful run, or one of them, raw."""
+    """Print the outputs of a job's last successful run, or one of them. Text is bare, with control characters shown as
+    escapes; --format json has it exactly."""
     target = app(ctx, format_, no_color)
     session = target.session(where(kwargs))
     outputs = looking.outputs(session.manager.state, _one(session.manager.state, address))
@@ -85,7 +87,10 @@ def output(ctx: click.Context, /, address: str, key: str | None, format_: str, n
         given = f"it gave: {', '.join(sorted(outputs)) or 'none'}"
         raise InputError.of("unknown_output", f"{address} gave no output {key!r}", detail=given)
     value = outputs[key]
-    target.print(value if isinstance(value, str) and format_ == "human" else json.dumps(value))
+    if isinstance(value, str) and format_ == "human":
+        target.print(ci_log(terminal(value, multiline=True)))
+    else:
+        target.print(json.dumps(value))
     return 0
 
 

@@ -26,12 +26,15 @@ def acceptance(
     for change in acting:
         if change.source:
             events.append(Moved(change.source, change.address, at))
-        if change.action is Action.MOVE:  # a name alone: what was accepted before goes on under it
-            continue
+        before = state.jobs.get(change.source) if change.action is Action.MOVE else None
+        if before and (before.accepted is None or before.desired == change.desired):
+            continue  # a name alone: what was accepted before goes on under it
         if change.desired and change.spec is not None and change.desired.spec not in stored:
             stored.add(change.desired.spec)
             events.append(SpecStored(change.desired.spec, change.spec))
-        accepted = Accepted(change.action.value, change.reason.value, run, at, digest(change_key(change)), change.attempt, change.stop)
+        accepted = before.accepted if before and before.accepted else Accepted(
+            change.action.value, change.reason.value, run, at, digest(change_key(change)), change.attempt, change.stop,
+        )
         events.append(ChangeAccepted(change.address, accepted, change.desired))
         if change.action is Action.UPDATE and change.reason in RECORD_ONLY:
             events.append(Settled(change.address, at, "done"))

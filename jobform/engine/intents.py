@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from jobform.engine.body import Body
 from jobform.engine.compare import changeable, in_place
 from jobform.engine.todo import Call
-from jobform.model.address import mark_text, parse_address, remote_name, token
+from jobform.model.address import address_key, mark_text, parse_address, remote_name, token
 from jobform.model.state import Attempt, Desired, Intent, Op, Phase, Record, State
 from jobform.model.values import Json, digest
 
@@ -63,18 +63,21 @@ def intent_of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> In
 
 
 def outputs_for(state: State, desired: Desired) -> dict[str, Json]:
-    """The outputs of every job that this one needs, by job name: an object, or for a matrix a list of `{matrix, outputs}`."""
-    found: dict[str, list[tuple[dict[str, Json], Json]]] = {}
-    for need in desired.policy.needs:
-        for address in need.addresses:
-            name, axes = parse_address(address)
-            record = state.jobs.get(address)
-            last = record.last if record else None
-            outputs: Json = dict(last.outputs) if last and last.outputs is not None and last.phase is Phase.SUCCEEDED else None
-            matrix = dict(record.desired.matrix) if record and record.desired else axes
-            if not any(matrix == known for known, _ in found.setdefault(name, [])):
-                found[name].append((matrix if axes else {}, outputs))
-    return {
-        name: entries[0][1] if len(entries) == 1 and not entries[0][0] else [{"matrix": m, "outputs": o} for m, o in entries]
-        for name, entries in found.items()
-    }
+    """The outputs of every job that this one needs, by job name: an object, or for a matrix a list of `{matrix, outputs}`.
+
+    The list is in address order, whatever the order of the needs.
+    """
+    found: dict[str, Json] = {}
+    addresses = {address for need in desired.policy.needs for address in need.addresses}
+    for address in sorted(addresses, key=address_key):
+        name, axes = parse_address(address)
+        record = state.jobs.get(address)
+        last = record.last if record else None
+        outputs: Json = dict(last.outputs) if last and last.outputs is not None and last.phase is Phase.SUCCEEDED else None
+        if not axes:
+            found[name] = outputs
+            continue
+        instances = found.setdefault(name, [])
+        assert isinstance(instances, list)  # a name has axes in all of its addresses or in none
+        instances.append({"matrix": dict(record.desired.matrix) if record and record.desired else axes, "outputs": outputs})
+    return found

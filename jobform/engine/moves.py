@@ -18,7 +18,7 @@ def concrete_moves(project: Project, state: State) -> dict[str, Move]:
     moves: dict[str, Move] = {}
     problems: list[Diagnostic] = []
     for rule in project.moved:
-        for source in [address for address in state.jobs if _matches(rule.source, address)]:
+        for source in [address for address in state.jobs if _matches(rule, address)]:
             to = _target(rule, source)
             if source == to:  # it has the keys already that the entry would give it
                 continue
@@ -44,10 +44,12 @@ def _refused(project: Project, state: State, moves: Mapping[str, Move], source: 
     return None
 
 
-def _matches(pattern: str, address: str) -> bool:
-    name, keys = parse_address(pattern)
+def _matches(rule: MoveRule, address: str) -> bool:
+    """Whether an entry means this address; one that has the axis already that the entry adds is not what it speaks of."""
+    name, keys = parse_address(rule.source)
     own, axes = parse_address(address)
-    return name == own and all(key in axes and axes[key] == value for key, value in keys.items())
+    _, added = parse_address(rule.to)
+    return name == own and all(axes.get(key) == value for key, value in keys.items()) and not (added.keys() - keys.keys()) & axes.keys()
 
 
 def _target(rule: MoveRule, source: str) -> str:

@@ -89,13 +89,16 @@ def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | Non
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Whole lines as text; control characters are shown, not obeyed."""
-    from jobform.views.escape import terminal  # a view's word on what a terminal may get
+    """Whole lines as text; control characters but tabs are shown, not obeyed, and no line is a command to a CI runner."""
+    from jobform.views.escape import ci_log, terminal  # a view's word on what a terminal may get
+
+    def shown(line: bytes) -> str:
+        return ci_log("\t".join(terminal(cell) for cell in line.decode("utf-8", "replace").split("\t")))
 
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
-            yield terminal(line.decode("utf-8", "replace"), multiline=True)
+            yield shown(line)
     if rest:
-        yield terminal(rest.decode("utf-8", "replace"), multiline=True)
+        yield shown(rest)
