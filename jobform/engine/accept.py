@@ -15,7 +15,7 @@ RECORD_ONLY = frozenset({Reason.NEXT_ATTEMPT, Reason.POLICY_CHANGED})
 def acceptance(
     state: State, changes: Iterable[Change], *, run: str, at: str, command: str, who: str, commit: str, digest_: str,
 ) -> list[Event]:
-    """The events, in one list. A crash may leave their first part: the run lists all changes, so that a resume accepts the rest."""
+    """The events, in one list. A crash may leave their first part; the run lists all changes, so a resume accepts the rest."""
     acting = [change for change in changes if change.acting]
     listed = tuple(
         RunChange(c.address, c.action.value, digest(change_key(c)), c.attempt, "done" if c.action is Action.MOVE else None)
@@ -41,13 +41,21 @@ def acceptance(
     return events
 
 
-def wanted_specs(changes: Iterable[Change], state: State, addresses: Iterable[str]) -> Mapping[str, tuple[Desired, dict[str, Json]]]:
+def wanted_specs(
+    changes: Iterable[Change], state: State, addresses: Iterable[str]
+) -> Mapping[str, tuple[Desired, dict[str, Json]]]:
     """Every spec that may be sent by what is accepted now or was accepted before, by address: to ask for its secrets first."""
     found: dict[str, tuple[Desired, dict[str, Json]]] = {}
     for address in addresses:
         record = state.jobs.get(address)
         accepted = record.accepted if record else None
-        if record and record.desired and accepted and accepted.settled is None and accepted.action not in ("delete", "forget", "move"):
+        if (
+            record
+            and record.desired
+            and accepted
+            and accepted.settled is None
+            and accepted.action not in ("delete", "forget", "move")
+        ):
             found[address] = (record.desired, dict(state.spec(record.desired.spec)))
     for change in changes:
         if change.desired and change.spec is not None and change.reason not in RECORD_ONLY:

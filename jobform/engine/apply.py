@@ -1,7 +1,7 @@
 """The loop that calls backends: a step looks at what moved, starts what can start, and ends when nothing more can be done now.
 
-A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks for
-the next: a call is made only after its `Begun` came back. Three collections are the whole scheduler: blocked, acting, waiting.
+A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks
+for the next: a call is made only after its `Begun` came back. Three collections are the whole scheduler: blocked, acting, waiting.
 One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
@@ -183,7 +183,9 @@ class Scheduler:
             self._dirty.move_to_end(address, last=False)
         return starts
 
-    def _prepare(self, address: str, call: Call, at: str, batch: list[Event], starts: list[tuple[str, Call, Intent, object]]) -> None:
+    def _prepare(
+        self, address: str, call: Call, at: str, batch: list[Event], starts: list[tuple[str, Call, Intent, object]]
+    ) -> None:
         record = self.state.jobs[address]
         if call.op is Op.DELETE and (address, call.attempt) in self._cleaned:
             return
@@ -192,10 +194,17 @@ class Scheduler:
             self._means.places.backend(intent.backend)
         except MissingSecret as missing:
             self.report.secrets[address] = missing.names
-            self._problem(address, "missing_secret", f"the secret {', '.join(missing.names)} is not set", hint="set the variable, then run again")
+            self._problem(
+                address,
+                "missing_secret",
+                f"the secret {', '.join(missing.names)} is not set",
+                hint="set the variable, then run again",
+            )
             return
         except InvalidOutput as invalid:
-            self._problem(address, "invalid_output", str(invalid), hint="run the job that gives the output again, or change the expression")
+            self._problem(
+                address, "invalid_output", str(invalid), hint="run the job that gives the output again, or change the expression"
+            )
             if record.hold is None or record.hold.detail != str(invalid):
                 batch.append(Held(address, at, "invalid_output", str(invalid)))
             return

@@ -10,7 +10,7 @@ from jobform.model.values import Json
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret's value."""
+    """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret."""
 
     spec: dict[str, Json] = field(repr=False)
     described: dict[str, Json]

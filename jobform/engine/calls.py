@@ -19,7 +19,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It is certain that the call had no effect. started: a conditional cancel met a started run. gone: there is nothing to update."""
+    """It is certain that the call had no effect.
+
+    started: a conditional cancel met a started run. gone: there is nothing left to update. retry_after: seconds, as the service asked.
+    """
 
     summary: str
     detail: str = ""

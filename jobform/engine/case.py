@@ -27,8 +27,8 @@ class Flags:
 class Case:
     """Everything that decides about one address.
 
-    job, wanted: from the project's files, both None when the address is not there. removal: None, or whether `removed:` says cancel.
-    fields: what the backend reports of the last attempt. foreign: the last attempt lives in a place that the settings do not reach.
+    job, wanted: from the project's files, both None when the address is not there. removal: None, or whether `removed:` says
+    cancel. fields: what the backend reports of the last attempt. foreign: it lives in a place that the settings do not reach.
     in_flight: somebody holds the lock and has a call open. next_attempt: the number of a new attempt.
     """
 

@@ -116,7 +116,9 @@ def _get(value: object, path: Path) -> object:
     for part in path:
         if isinstance(value, list) and isinstance(part, str) and part.startswith("["):
             value = value[_index(value, part)] if _index(value, part) >= 0 else _MISSING
-        elif (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)):
+        elif (isinstance(value, Mapping) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)
+        ):
             value = value[part]  # type: ignore[index]  # the test above is the proof
         else:
             return _MISSING
@@ -151,7 +153,9 @@ def _differing(schema: SpecSchema, old: Json, new: Json) -> list[Path]:
     """Paths of the differing fields: as deep as mappings and lists with a list key go; any other list is one field."""
     before: dict[Path, Json] = dict(_leaves(schema, old, ()))
     after: dict[Path, Json] = dict(_leaves(schema, new, ()))
-    changed = {path for path in before.keys() | after.keys() if path not in before or path not in after or before[path] != after[path]}
+    changed = {
+        path for path in before.keys() | after.keys() if path not in before or path not in after or before[path] != after[path]
+    }
     return sorted(changed, key=lambda path: tuple(map(str, path)))
 
 

@@ -1,7 +1,7 @@
 """The decision table: what one address needs. Pure: a case in, a change out; nothing is read, printed or stored.
 
-Rows are tried top to bottom and the first that matches wins. Two comparisons stand behind them: what the project's files say with what
-was accepted (is there something to accept?), and what is wanted with the last attempt (is there something to do?).
+Rows are tried top to bottom and the first that matches wins. Two comparisons stand behind them: what the project's files say with
+what was accepted (is there something to accept?), and what is wanted with the last attempt (is there something to do?).
 """
 
 from dataclasses import replace
@@ -34,7 +34,9 @@ def _decide(case: Case) -> Change:
     if case.foreign and last and not last.ended:
         return _change(case, Action.HOLD, Reason.OTHER_MACHINE, detail="its run lives on another machine, which alone can see it")
     if last and last.phase is Phase.UNKNOWN:
-        return _change(case, Action.HOLD, Reason.UNKNOWN_PHASE, detail=last.detail or "the backend reports a phase that is not known")
+        return _change(
+            case, Action.HOLD, Reason.UNKNOWN_PHASE, detail=last.detail or "the backend reports a phase that is not known"
+        )
     if case.wanted is None or case.flags.destroy:
         return _removed(case)
     if last is None:
@@ -61,8 +63,11 @@ def _open_intent(case: Case) -> Change:
         return _change(case, Action.NO_OP, Reason.IN_FLIGHT, detail=f"another command is just making its {intent.op} call")
     hold = case.record.hold
     return _change(
-        case, Action.HOLD, Reason.UNKNOWN_SUBMISSION,
-        detail=(hold.detail if hold else "") or f"whether the {intent.op} call of attempt {intent.attempt} took effect is not known",
+        case,
+        Action.HOLD,
+        Reason.UNKNOWN_SUBMISSION,
+        detail=(hold.detail if hold else "")
+        or f"whether the {intent.op} call of attempt {intent.attempt} took effect is not known",
         hint=f"look for {intent.name} on the backend, then: jobform state resolve '{case.address}' --found ID | --not-submitted",
     )
 
@@ -83,7 +88,7 @@ def _removed(case: Case) -> Change:
         return _change(case, Action.DELETE, reason, stop=last.n, detail="the running attempt is stopped")
     hint = f"--allow-cancel '{case.address}' stops it"
     if not case.flags.destroy:
-        hint = f"add `removed: [{{job: {case.address}, cancel: true}}]` to stop it, the same without cancel to forget it, or use {hint}"
+        hint = f"`removed: [{{job: {case.address}, cancel: true}}]` stops it, the same without cancel forgets it; {hint} too"
     return _change(case, Action.BLOCK, Reason.LIVE, detail="it is running, and nobody said that it may be stopped", hint=hint)
 
 
@@ -116,7 +121,9 @@ def _live(case: Case, last: Attempt) -> Change:
         return _change(case, Action.NO_OP, Reason.IN_PROGRESS)
     if all(field.mutable == "always" for field in drift):
         return _change(case, Action.UPDATE, Reason.DRIFTED, fields=drift, detail="someone else changed it; it is set back")
-    return _change(case, Action.NO_OP, Reason.DRIFTED, fields=drift, detail="someone else changed it, and it cannot be set back in place")
+    return _change(
+        case, Action.NO_OP, Reason.DRIFTED, fields=drift, detail="someone else changed it, and it cannot be set back in place"
+    )
 
 
 def _live_change(case: Case, last: Attempt, fields: tuple[FieldChange, ...], reason: Reason) -> Change:
@@ -286,7 +293,7 @@ def _acceptance(case: Case, change: Change) -> Change:
     if fields:
         return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
     if accepted.generation > case.wanted.generation:
-        said = f"generation {case.wanted.generation} is lower than {accepted.generation}, which was accepted; nothing follows from it"
+        said = f"generation {case.wanted.generation} is lower than {accepted.generation}, which was accepted: it means nothing"
         return replace(change, reason=Reason.GENERATION, detail=said) if change.action is Action.NO_OP else change
     return change
 
@@ -326,14 +333,25 @@ def _already_accepted(case: Case, change: Change) -> bool:
     if accepted and accepted.action == change.action and accepted.attempt == change.attempt:
         return True
     by_policy = bool(case.record and case.record.desired and retry_due(case.record.desired.policy, case.record.attempts))
-    return change.action is Action.RERUN and change.reason in (Reason.RETRY, Reason.LOST) and by_policy and case.settled in (None, "done")
+    return (
+        change.action is Action.RERUN
+        and change.reason in (Reason.RETRY, Reason.LOST)
+        and by_policy
+        and case.settled in (None, "done")
+    )
 
 
 # --- making changes ---------------------------------------------------------------------------------------------------
 
 
 def _new(
-    case: Case, action: Action, reason: Reason, *, fields: tuple[FieldChange, ...] = (), stop: int | None = None, detail: str = "",
+    case: Case,
+    action: Action,
+    reason: Reason,
+    *,
+    fields: tuple[FieldChange, ...] = (),
+    stop: int | None = None,
+    detail: str = "",
 ) -> Change:
     return _change(case, action, reason, fields=fields, stop=stop, detail=detail, attempt=case.next_attempt)
 

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from jobform.engine.apply import Means
 
 
-def intent_for(state: State, address: str, call: Call, at: str, means: "Means") -> tuple[Intent, Body | None, dict[str, Json] | None]:
-    """The intent of a call, the body to send if there is one, and the spec that the intent names; its run is the one that accepted it.
+def intent_for(
+    state: State, address: str, call: Call, at: str, means: "Means"
+) -> tuple[Intent, Body | None, dict[str, Json] | None]:
+    """The intent of a call, the body to send if there is one, and the spec that the intent names.
+
+    Its run is the one that accepted it.
 
     Raises MissingSecret and InvalidOutput, before anything is begun.
     """
@@ -37,10 +41,21 @@ def _submit(
     spec, schema = state.spec(desired.spec), means.schema(desired.type)
     body = means.resolve(address, desired, spec, outputs_for(state, desired))
     intent = Intent(
-        op=Op.SUBMIT, attempt=number, token=token(state.lineage, address, number), name=remote_name(state.lineage, address, number),
-        mark=mark_text(state.lineage, address, number, body.hash), body_hash=body.hash, at=at, run=run, backend=desired.backend,
-        scope=means.places.scope(desired.backend).text, generation=desired.generation,
-        fingerprint=schema.fingerprint(spec, desired.inputs), rules=schema.rules_version, spec=desired.spec, used=body.used,
+        op=Op.SUBMIT,
+        attempt=number,
+        token=token(state.lineage, address, number),
+        name=remote_name(state.lineage, address, number),
+        mark=mark_text(state.lineage, address, number, body.hash),
+        body_hash=body.hash,
+        at=at,
+        run=run,
+        backend=desired.backend,
+        scope=means.places.scope(desired.backend).text,
+        generation=desired.generation,
+        fingerprint=schema.fingerprint(spec, desired.inputs),
+        rules=schema.rules_version,
+        spec=desired.spec,
+        used=body.used,
         inputs=desired.inputs,
     )
     return intent, body, spec

@@ -13,7 +13,7 @@ from jobform.model.values import Json
 def concrete_moves(project: Project, state: State) -> dict[str, Move]:
     """The moves by their new address; an entry whose old address is not in the state is spent, and silent.
 
-    Raises InputError, with one diagnostic each, when an old address is still declared, or a new one is recorded already or taken twice.
+    Raises InputError, with one diagnostic each, when an old address is still declared, or a new one is recorded or taken twice.
     """
     moves: dict[str, Move] = {}
     problems: list[Diagnostic] = []
@@ -24,7 +24,9 @@ def concrete_moves(project: Project, state: State) -> dict[str, Move]:
                 continue
             refused = _refused(project, state, moves, source, to)
             if refused:
-                problems.append(Diagnostic(Severity.ERROR, "bad_move", refused[0], hint=refused[1], range=rule.range, address=source))
+                problems.append(
+                    Diagnostic(Severity.ERROR, "bad_move", refused[0], hint=refused[1], range=rule.range, address=source)
+                )
             else:
                 moves[to] = Move(source, to, rule.range)
     if problems:
@@ -49,7 +51,11 @@ def _matches(rule: MoveRule, address: str) -> bool:
     name, keys = parse_address(rule.source)
     own, axes = parse_address(address)
     _, added = parse_address(rule.to)
-    return name == own and all(axes.get(key) == value for key, value in keys.items()) and not (added.keys() - keys.keys()) & axes.keys()
+    return (
+        name == own
+        and all(axes.get(key) == value for key, value in keys.items())
+        and not (added.keys() - keys.keys()) & axes.keys()
+    )
 
 
 def _target(rule: MoveRule, source: str) -> str:

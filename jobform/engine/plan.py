@@ -41,7 +41,8 @@ class Options:
 class Basis:
     """Everything that a plan is made from. state: with what the backends said folded in; it is not changed.
 
-    lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its settings without credentials. completes: by backend name.
+    lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its settings
+    without credentials. completes: by backend name.
     """
 
     project: Project
@@ -92,7 +93,7 @@ def desired_of(job: Job) -> Desired:
 
 
 def edges_of(wanted: Mapping[str, Desired], state: State) -> dict[str, tuple[str, ...]]:
-    """Needs by address, for every address that is declared or recorded, in address order; what is declared no more needs nothing."""
+    """Needs by address, for every address that is declared or recorded, in address order; what is not declared needs nothing."""
     edges: dict[str, tuple[str, ...]] = {}
     for address in sorted({*wanted, *state.jobs}, key=address_key):
         desired = wanted.get(address)
@@ -118,7 +119,11 @@ def refuse_unmatched(edges: Edges, options: Options) -> None:
     for flag, selector in unmatched:
         near = suggest(selector.name, {*edges, *(parse_address(address)[0] for address in edges)})
         hint = f"did you mean {near!r}?" if near else "`jobform plan` lists the jobs"
-        found.append(Diagnostic(Severity.ERROR, "unknown_job", f"{flag} {format_address(selector.name, selector.axes)} chooses no job", hint=hint))
+        found.append(
+            Diagnostic(
+                Severity.ERROR, "unknown_job", f"{flag} {format_address(selector.name, selector.axes)} chooses no job", hint=hint
+            )
+        )
     if found:
         raise InputError(found)
 
@@ -203,7 +208,9 @@ def _gate(change: Change, state: State, planned: Mapping[str, Change], basis: Ba
             accepted=False, hint="run that job again, or change what this one needs",
         )
     if answer.verdict is Verdict.SKIP:
-        return replace(change, action=Action.NO_OP, reason=Reason.SKIPPED, detail=answer.detail, desired=None, spec=None, accepted=False)
+        return replace(
+            change, action=Action.NO_OP, reason=Reason.SKIPPED, detail=answer.detail, desired=None, spec=None, accepted=False
+        )
     return replace(change, after=answer.waiting_for)
 
 
@@ -239,8 +246,15 @@ def _renamed(change: Change, source: str, case: Case) -> Change:
         change = replace(change, action=Action.NO_OP)
     if change.action in (Action.NO_OP, Action.HOLD) or change.accepted:
         return replace(
-            change, action=Action.MOVE, reason=Reason.RENAMED, source=source, accepted=False, detail=f"was {source}; no call", fields=(),
-            desired=case.wanted, spec=case.job.spec if case.job else None,
+            change,
+            action=Action.MOVE,
+            reason=Reason.RENAMED,
+            source=source,
+            accepted=False,
+            detail=f"was {source}; no call",
+            fields=(),
+            desired=case.wanted,
+            spec=case.job.spec if case.job else None,
         )
     return replace(change, source=source, detail=f"was {source}; {change.detail}".removesuffix("; "))
 
@@ -259,7 +273,12 @@ def _bound(change: Change, case: Case, basis: Basis) -> Change:
 def _timed(change: Change, case: Case, now: str) -> Change:
     """How long the live run has been going, where a person decides about stopping it."""
     last = case.last
-    if change.action not in (Action.BLOCK, Action.REPLACE, Action.DELETE) or last is None or not last.live or last.started_at is None:
+    if (
+        change.action not in (Action.BLOCK, Action.REPLACE, Action.DELETE)
+        or last is None
+        or not last.live
+        or last.started_at is None
+    ):
         return change
     return replace(change, running_seconds=max(0.0, (moment(now) - moment(last.started_at)).total_seconds()))
 

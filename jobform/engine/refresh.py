@@ -119,7 +119,15 @@ def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed
         address, attempt.n, at, actual.phase, actual.detail, class_, actual.native_reason, actual.exit, actual.outputs,
         actual.started_at or attempt.started_at, ended_at,
     )
-    known = (attempt.phase, attempt.detail, attempt.class_, attempt.native_reason, attempt.exit, attempt.started_at, attempt.ended_at)
+    known = (
+        attempt.phase,
+        attempt.detail,
+        attempt.class_,
+        attempt.native_reason,
+        attempt.exit,
+        attempt.started_at,
+        attempt.ended_at,
+    )
     said = (seen.phase, seen.detail, seen.class_, seen.native_reason, seen.exit, seen.started_at, seen.ended_at)
     return None if known == said else seen
 
@@ -133,7 +141,11 @@ def _seen(
     if isinstance(answer, Gone):
         phase = Phase.CANCELLED if last.asked_stop else Phase.FAILED
         class_ = None if last.asked_stop else "lost"
-        why = "removed after its stop was asked for" if last.asked_stop else f"it is gone from {last.backend}, and nothing says how it ended"
+        why = (
+            "removed after its stop was asked for"
+            if last.asked_stop
+            else f"it is gone from {last.backend}, and nothing says how it ended"
+        )
         return [Observed(address, last.n, at, phase, "", class_, why, None, None, last.started_at, at)]
     if answer.phase is Phase.SUCCEEDED and not last.asked_stop and not completes:
         answer = replace(answer, phase=Phase.FAILED, class_="infra", native_reason="it ended, although its kind goes on running")

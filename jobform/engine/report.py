@@ -7,7 +7,7 @@ from jobform.model.diagnostic import Diagnostic
 
 @dataclass(slots=True)
 class Report:
-    """What did not go as accepted. problems: by address; watched: addresses whose attempts this command submitted or waited for."""
+    """What did not go as accepted. problems: by address; watched: addresses whose attempts this command made or waited for."""
 
     problems: dict[str, Diagnostic] = field(default_factory=dict)
     warnings: list[Diagnostic] = field(default_factory=list)
