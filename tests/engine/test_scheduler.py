@@ -363,6 +363,15 @@ def test_outputs_of_a_matrix_reach_dependants_as_a_list(lab: Lab) -> None:
     assert list(last.used) == ["jobs.part.outputs"]
 
 
+def test_outputs_of_a_matrix_are_in_address_order_whatever_was_needed_first(lab: Lab) -> None:
+    lab.write({
+        "part": {"matrix": {"n": [10, 9, 1, True]}, "spec": {"outputs": {"count": 7}}},
+        "sum": {"needs": ["part[n=10]"], "spec": {"args": ["{{ jobs.part.outputs | map(attribute='matrix.n') | join(' ') }}"]}},
+    })
+    assert lab.apply().exit == 0
+    assert lab.world.get("default", lab.run_of("sum")).fields["args"] == ["true 1 9 10"]
+
+
 def test_an_output_that_does_not_fit_is_held_and_released(lab: Lab) -> None:
     lab.write({
         "prep": {"spec": {"outputs": {"count": "many"}}},
