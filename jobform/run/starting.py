@@ -1,12 +1,13 @@
 """`init`: a starter project, the schemas that editors read, and the empty state that belongs to it."""
 
 import json
+import os
 import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobform.model.errors import StateError
+from jobform.model.errors import FailedError, InputError, StateError
 from jobform.run.session import Session, Where
 from jobform.schema import authoring, document_names, load_document
 
@@ -28,11 +29,26 @@ jobs:
       timeout: 1m
 """
 
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
 IGNORED = (".jobform/", "jobform.state.json.backup", "errored.jobform.json")
 
 
 def initialise(session: Session, name: str | None, *, pin: bool) -> Iterator[str]:
     """Write what is missing, one line for each thing done. Raises JobformError; run again, it only adds what is missing."""
+    if name and not NAME.fullmatch(name):
+        raise InputError.of(
+            "bad_name", f"{name!r} is no name of a project",
+            detail="a name has lower-case letters, digits, _ and -, starts with a letter, and has at most 63 characters",
+        )
+    try:
+        yield from _written(session, name, pin=pin)
+    except OSError as error:
+        what = error.filename or session.where.directory
+        raise FailedError.of("not_written", f"{what} cannot be written: {error.strerror}") from error
+
+
+def _written(session: Session, name: str | None, *, pin: bool) -> Iterator[str]:
     directory = session.where.directory
     lineage = str(uuid.uuid4())
     project = directory / "jobform.yaml"
@@ -80,8 +96,14 @@ def _pin(where: Where, lineage: str, target: str | None) -> None:
         document.insert(keys.index("project") + 1, "lineage", lineage)
     else:
         document["targets"][target]["lineage"] = lineage
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+        temporary.chmod(path.stat().st_mode)
+        temporary.replace(path)  # the user's own file: whole, whatever happens meanwhile
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_schemas(directory: Path) -> str:
@@ -106,4 +128,4 @@ def _ignore(directory: Path) -> bool:
 def _name(directory: Path) -> str:
     """The directory's name as a project's name."""
     name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-_")
-    return name if name and name[0].isalpha() else f"project-{name}".rstrip("-")
+    return (name if NAME.match(name) else f"project-{name}")[:63].rstrip("-")

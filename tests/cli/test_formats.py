@@ -81,7 +81,9 @@ def test_events(cli: Cli, make: Make) -> None:
             check("events", line)
 
 
-@pytest.mark.parametrize("command", [("plan",), ("status",), ("show",), ("state", "list"), ("output", "prep"), ("lock", "show"), ("history",)])
+@pytest.mark.parametrize("command", [
+    ("plan",), ("status",), ("show",), ("state", "list"), ("output", "prep"), ("lock", "show"), ("history",),
+])
 def test_every_document_is_one_object_with_a_version(command: tuple[str, ...], cli: Cli, applied: Path) -> None:
     done = cli(*command, "--format", "json", cwd=applied)
     assert done.json["format_version"] == 1

@@ -146,7 +146,8 @@ def test_a_held_lock_is_said(cli: Cli, make: Make) -> None:
 def test_a_signal_at_any_moment(moment: int, cli: Cli, make: Make, tmp_path: Path) -> None:
     """F103: whenever it comes, what happened is known and the rest is done by the next apply."""
     ledger = tmp_path / "ledger"
-    directory = make({name: ledgered(name, ledger, "sleep 0.1", needs=needs) for name, needs in (("a", []), ("b", ["a"]), ("c", ["b"]))})
+    needs = {"a": [], "b": ["a"], "c": ["b"]}
+    directory = make({name: ledgered(name, ledger, "sleep 0.1", needs=needs[name]) for name in needs})
     with Running("apply", "--auto-approve", cwd=directory) as apply:
         time.sleep(0.25 + moment * 0.15)
         apply.signal(signal.SIGINT)
@@ -214,8 +215,8 @@ def test_a_chain_ends_by_advance_after_detach(cli: Cli, make: Make) -> None:
 
 def test_jobform_inside_its_own_job(cli: Cli, make: Make, bin_directory: Path) -> None:
     """F78: a job that applies its own project is told so at once instead of waiting for itself."""
-    script = f"PATH={bin_directory}:$PATH; jobform apply --auto-approve --timeout 20s > inner.out 2> inner.err; echo $? > inner.exit"
-    directory = make({"inner": job(script)})
+    inner = "jobform apply --auto-approve --timeout 20s > inner.out 2> inner.err; echo $? > inner.exit"
+    directory = make({"inner": job(f"PATH={bin_directory}:$PATH; {inner}")})
     began = time.monotonic()
     done = cli("apply", "--auto-approve", cwd=directory)
     assert done.exit == 0, done
