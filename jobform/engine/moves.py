@@ -13,7 +13,8 @@ from jobform.model.values import Json
 def concrete_moves(project: Project, state: State) -> dict[str, Move]:
     """The moves by their new address; an entry whose old address is not in the state is spent, and silent.
 
-    Raises InputError, with one diagnostic each, when an old address is still declared, or a new one is recorded or taken twice.
+    Raises InputError, with one diagnostic each, when an old address is still declared, or a new one is recorded, taken twice, or
+    that of a run which was left behind and may be live.
     """
     moves: dict[str, Move] = {}
     problems: list[Diagnostic] = []
@@ -39,6 +40,11 @@ def _refused(project: Project, state: State, moves: Mapping[str, Move], source: 
         return f"{source} is moved away, but still declared", "rename the job where it is declared, or drop the `moved:` entry"
     if to in state.jobs:
         return f"{source} cannot become {to}: the state already has {to}", f"delete or forget {to} first, or move it elsewhere"
+    if to in state.tombstones and state.tombstones[to].live:
+        return (
+            f"{source} cannot become {to}: a run that an earlier {to} left behind is not known to have ended",
+            f"wait for it, stop it with `jobform cancel '{to}'`, or say that it is over: jobform state resolve '{to}' --ended",
+        )
     if to in moves:
         return f"{source} and {moves[to].source} would both become {to}", "give one of them another name"
     if to not in project.jobs:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from jobform.model.change import Action
 from jobform.model.errors import JobformError, StateError
 from jobform.model.event import (
     Begun,
@@ -211,7 +212,8 @@ class Recorder:
 
     def _removed(self, event: Removed) -> None:
         record = self._record(event.address)
-        self._settle(event.address, SETTLED_DONE)
+        went = record.accepted is not None and record.accepted.action in (Action.DELETE, Action.FORGET)
+        self._settle(event.address, SETTLED_DONE if went else SETTLED_SUPERSEDED)
         self._bury(event.address, event.at, event.how, record)
 
     def _bury(self, address: str, at: str, how: str, record: Record | None) -> None:

@@ -37,13 +37,16 @@ def progress(session: Session, state: State) -> int:
 
 
 def attempts(state: State, address: str) -> tuple[Attempt, ...]:
-    """Every attempt of an address, those before a deletion included. Raises InputError for an address that never was."""
+    """Every attempt of an address, those before a deletion included; a job that moved here brought its own numbers.
+
+    Raises InputError for an address that never was.
+    """
     record, tombstone = state.jobs.get(address), state.tombstones.get(address)
     if record is None and tombstone is None:
         near = suggest(address, [*state.jobs, *state.tombstones])
         raise InputError.of("unknown_job", f"the state has no job {address!r}", hint=f"did you mean {near!r}?" if near else "")
-    found = {attempt.n: attempt for attempt in (*(tombstone.attempts if tombstone else ()), *(record.attempts if record else ()))}
-    return tuple(found[number] for number in sorted(found))
+    known = (*(tombstone.attempts if tombstone else ()), *(record.attempts if record else ()))
+    return tuple(sorted(known, key=lambda attempt: (attempt.n, attempt.begun_at)))
 
 
 def outputs(state: State, address: str) -> Mapping[str, Json]:
