@@ -17,9 +17,9 @@ def acceptance(
 ) -> list[Event]:
     """The events, in one list. A crash may leave their first part; the run lists all changes, so a resume accepts the rest."""
     acting = [change for change in changes if change.acting]
+    keys = {c.address: digest(change_key(c)) for c in acting}
     listed = tuple(
-        RunChange(c.address, c.action.value, digest(change_key(c)), c.attempt, "done" if c.action is Action.MOVE else None)
-        for c in acting
+        RunChange(c.address, c.action.value, keys[c.address], c.attempt, "done" if c.action is Action.MOVE else None) for c in acting
     )
     events: list[Event] = [] if run in state.runs else [RunStarted(run, at, command, who, commit, digest_, listed)]
     stored: set[str] = set(state.specs)
@@ -33,7 +33,7 @@ def acceptance(
             stored.add(change.desired.spec)
             events.append(SpecStored(change.desired.spec, change.spec))
         accepted = before.accepted if before and before.accepted else Accepted(
-            change.action.value, change.reason.value, run, at, digest(change_key(change)), change.attempt, change.stop,
+            change.action.value, change.reason.value, run, at, keys[change.address], change.attempt, change.stop,
         )
         events.append(ChangeAccepted(change.address, accepted, change.desired))
         if change.action is Action.UPDATE and change.reason in RECORD_ONLY:

@@ -72,6 +72,7 @@ class Manager:
         self._locked = False
         self._checked = False
         self._recorded = False
+        self._ahead = False
         self._broken = False
         self.warnings: list[Diagnostic] = []
         self.loads = 0
@@ -104,8 +105,8 @@ class Manager:
 
     def refresh(self) -> bool:
         """Read what moved since the last look; False when nothing did."""
-        if self._held is not None and self._store.stamp() == self._held.stamp:
-            return False
+        if self._held is not None and (self._ahead or self._store.stamp() == self._held.stamp):
+            return False  # ahead: we hold the lock, so what moved was moved by us
         self._load()
         return True
 
@@ -130,8 +131,12 @@ class Manager:
                 self._note_seen()
             yield
         finally:
-            self._locked = False
-            self._store.unlock()
+            try:
+                if self._ahead and self._held is not None:
+                    self._held.stamp = self._store.stamp()
+            finally:
+                self._locked = self._ahead = False
+                self._store.unlock()
 
     def init(self, lineage: str | None = None) -> State:
         """Create the empty state. Under the lock. Raises StateError when there is one, or was one."""
@@ -173,7 +178,7 @@ class Manager:
         held.lines += len(events) + (held.size == 0)
         held.size += len(entries)
         held.crc = zlib.crc32(entries, held.crc)
-        held.stamp = self._store.stamp()
+        self._ahead = True
         if held.size > max(self._fold_at, held.snapshot):
             self._write()
 

@@ -107,11 +107,12 @@ def follow(
     """Steps from the state alone until the chosen addresses have ended. before: what to record first, under the same lock."""
     with _pool(options) as pool:
         with session.locked(options.command, options.lock_timeout) as manager:
-            _catch_up(session, observer)
+            _, live = _catch_up(session, observer)
             stop.graceful = True
             if before:
                 before(manager)
             work = _resume(session, options, observer, stop, pool, only)
+            work.scheduler.report.watched |= set(filter(only, live))
             _step(work)
             work.loads = manager.loads
         return _drive(work)
@@ -130,7 +131,7 @@ def _accept(
 ) -> Work:
     """Under the lock: settle what was interrupted, look, plan, compare with the approval, and write what is accepted."""
     state = session.manager.state
-    sights = _catch_up(session, observer)
+    sights, live = _catch_up(session, observer)
     made = verify(session, approval.file, sights) if approval.file else plan_of(session, state, sights, options.plan)
     resumed = resumable(approval, made, state)
     observer.planned(made)
@@ -146,6 +147,7 @@ def _accept(
             digest_=made.digest or "",
         ))
     scheduler = Scheduler(state, _means(session, options, pool, bodies, chosen.__contains__), stop)
+    scheduler.report.watched |= chosen & live
     return Work(session, options, observer, stop, scheduler, session.runtime.clock.monotonic(), made, run)
 
 
@@ -169,8 +171,11 @@ def _pool(options: ApplyOptions) -> Executor:
     return ThreadPoolExecutor(max_workers=options.parallelism, thread_name_prefix="call")
 
 
-def _catch_up(session: Session, observer: Observer) -> Sights:
-    """Record how interrupted calls ended and what became of every attempt that had not ended."""
+def _catch_up(session: Session, observer: Observer) -> tuple[Sights, frozenset[str]]:
+    """Record how interrupted calls ended and what became of every attempt that had not ended; and the addresses of those.
+
+    Whoever waits for such an attempt is told of its end also when this look was the first to see it.
+    """
     state, at = session.manager.state, session.now()
     record(session, observer, recover(state, session.places, [a for a, r in state.jobs.items() if r.intent], at))
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
@@ -182,7 +187,7 @@ def _catch_up(session: Session, observer: Observer) -> Sights:
     for event in events:
         if isinstance(event, Observed) and event.ended_at is not None:
             session.keep_log(event.address, event.attempt)
-    return sights
+    return sights, frozenset(live)
 
 
 def _step(work: Work) -> bool:
