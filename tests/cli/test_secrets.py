@@ -39,7 +39,8 @@ def test_what_the_job_prints_is_masked(cli: Cli, make: Make) -> None:
     directory = make({"a": secret_job('echo "got $TOKEN"; printf \'{"t": "%s"}\' "$TOKEN" > "$JOBFORM_OUTPUT"')})
     env = {"JOBFORM_SECRET_X": CANARY}
     assert cli("apply", "--auto-approve", cwd=directory, env=env).exit == 0
-    shown = [cli(*command, cwd=directory, env=env) for command in (("logs", "a"), ("output", "a"), ("status", "--format", "json"))]
+    looks = (("logs", "a"), ("output", "a"), ("status", "--format", "json"))
+    shown = [cli(*command, cwd=directory, env=env) for command in looks]
     assert "got ***" in shown[0].stdout
     for result in shown:
         assert CANARY not in result.stdout + result.stderr
