@@ -129,7 +129,7 @@ class Lab:
         with self.session() as session:
             return planning.plan(session, _plan_options(options))
 
-    def apply(self, approval: Approval = Approval(auto=True), **options: Any) -> Outcome:  # noqa: B008
+    def apply(self, approval: Approval = Approval(auto=True), **options: Any) -> Outcome:
         own = {key: options.pop(key) for key in tuple(options) if key in ApplyOptions.__dataclass_fields__}
         stop = own.pop("stop", None) or options.pop("stop", None) or Stop()
         self.heard = Heard()
@@ -142,6 +142,11 @@ class Lab:
         self.heard = Heard()
         with self.session() as session:
             return applying.advance(session, ApplyOptions(command="advance", **own), self.heard, Stop())
+
+    def wait(self, *addresses: str, **own: Any) -> Outcome:
+        with self.session() as session:
+            options = ApplyOptions(command="wait", **own)
+            return applying.follow(session, options, Heard(), Stop(), lambda address: not addresses or address in addresses)
 
     def cancel(self, *addresses: str, **own: Any) -> Outcome:
         with self.session() as session:

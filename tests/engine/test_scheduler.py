@@ -9,7 +9,7 @@ import pytest
 
 from jobform.engine.apply import Stop
 from jobform.model.errors import BackendError
-from jobform.model.event import Begun, Ended, Held, Released, Settled
+from jobform.model.event import Ended, Held, Released, Settled
 from jobform.model.state import Op, Phase
 from tests.engine.lab import Lab, acting, calls_of, codes, open_calls, reasons
 
@@ -280,6 +280,24 @@ def test_a_delete_that_cannot_remove_an_older_object_is_not_complete(lab: Lab) -
     assert (outcome.exit, codes(outcome)) == (7, {"delete_failed"})
     assert lab.apply().exit == 0
     assert "a" not in lab.state.jobs
+
+
+@pytest.mark.parametrize("command", ["apply", "wait", "advance"])
+def test_an_end_that_the_first_look_of_a_command_saw_counts(lab: Lab, command: str) -> None:
+    lab.write({"bad": {"spec": {"seconds": 5, "exit": 1}}, "good": {"spec": {"seconds": 5}}})
+    lab.apply(detach=True)
+    lab.clock.advance(10.0)
+    outcome = getattr(lab, command)()
+    assert (outcome.exit, codes(outcome)) == (8, {"job_failed"})
+    assert (outcome.counts["succeeded"], outcome.counts["failed"]) == (1, 1)
+    assert getattr(lab, command)().exit == 0, "a job that failed before is not this command's"
+
+
+def test_an_end_that_nobody_waits_for_does_not_count(lab: Lab) -> None:
+    lab.write({"bad": {"spec": {"seconds": 5, "exit": 1}}, "good": {"spec": {"seconds": 5}}})
+    lab.apply(detach=True)
+    lab.clock.advance(10.0)
+    assert lab.wait("good").exit == 0
 
 
 def test_nobody_waits_for_the_end_of_a_run_that_was_forgotten(lab: Lab) -> None:
