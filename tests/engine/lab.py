@@ -135,7 +135,8 @@ class Lab:
         self.heard = Heard()
         with self.session() as session:
             return applying.apply(
-                session, ApplyOptions(plan=_plan_options(options), approval=approval, **own), self.heard, lambda _plan: True, stop,
+                session, ApplyOptions(plan=_plan_options(options), approval=approval, **own), self.heard, lambda _plan: True,
+                stop,
             )
 
     def advance(self, **own: Any) -> Outcome:

@@ -2,15 +2,16 @@
 
 A case is a mapping. For the job `job`, and for every job under `others`, the keys are:
 
-    was        the job as it was accepted ({spec, generation, backend, needs, rerun, protect, ...}); null: never; default: a plain job
-    now        keys that differ from `was` in today's files (spec is merged key by key, null removes one); null: not declared any more
-    last       the last attempt, a phase or {phase, class, started, asked_stop, removed, ran, ...}; null: none. `ran`: the spec that
-               was submitted, when it is not that of `was`; `generation` likewise. A list: all attempts
+    was        the job as it was accepted ({spec, generation, backend, needs, rerun, protect, ...}); null: never; default: plain
+    now        keys that differ from `was` in today's files (spec is merged key by key, null removes one); null: declared no more
+    last       the last attempt, a phase or {phase, class, started, asked_stop, removed, ran, ...}; null: none. `ran`: the spec
+               that was submitted, when it is not that of `was`; `generation` likewise. A list: all attempts
     accepted   {action, reason, attempt, stop, settled}: the last accepted change; default: what led to the last attempt, done
     intent, hold, tombstone, reported, foreign, in_flight: as in the engine's own types
 
-and for the plan `options`, `removed`, `moved`. Expected: `plan` ("ACTION REASON", "accepted ACTION REASON" when it was said yes to
-before), `fields`, `after`, `stop`, `attempt`, `detail` (a part of it), `plans` (of other jobs), `lists` (all addresses of the plan).
+and for the plan `options`, `removed`, `moved`, `services`. Expected: `plan` ("ACTION REASON", "accepted ACTION REASON" when it
+was said yes to before), `fields`, `after`, `stop`, `attempt`, `detail` and `hint` (a part of it), `plans` (of other jobs), `lists`
+(all addresses of the plan).
 """
 
 from collections.abc import Mapping
@@ -65,14 +66,16 @@ def an_attempt(n: int, given: Mapping[str, Any], job: Job, specs: dict[str, Any]
     specs[digest(spec)] = spec
     started = given.get("started", phase is not Phase.PENDING)
     return Attempt(
-        n=n, token=f"token-{n}", name=f"name-{n}", mark=f"jf1-l-a-{n}-body", backend=given.get("backend", job.backend), scope="here",
+        n=n, token=f"token-{n}", name=f"name-{n}", mark=f"jf1-l-a-{n}-body", backend=given.get("backend", job.backend),
+        scope="here",
         generation=given.get("generation", job.generation), fingerprint=SCHEMA.fingerprint(spec, {}), rules=SCHEMA.rules_version,
         spec=digest(spec), body_hash="body", run="run-0", begun_at=f"2030-01-01T10:0{n}:00.000000Z",
         submitted_at=f"2030-01-01T10:0{n}:01.000000Z", ref={"id": f"run-{n}"}, phase=phase, class_=given.get("class"),
         exit=given.get("exit"), outputs=given.get("outputs"),
         started_at=f"2030-01-01T10:0{n}:02.000000Z" if started else None,
         ended_at=given.get("ended_at", f"2030-01-01T11:0{n}:00.000000Z") if phase in ENDED else None,
-        asked_stop=given.get("asked_stop", False), removed=given.get("removed", False), native_reason=given.get("native_reason", ""),
+        asked_stop=given.get("asked_stop", False), removed=given.get("removed", False),
+        native_reason=given.get("native_reason", ""),
     )
 
 
@@ -149,7 +152,8 @@ def table_plan(
     )
     basis = Basis(
         project, table.state, table.state.lineage, table.sights, lambda _type: SCHEMA,
-        blocks or {"ref": "block", "other": "block 2"}, lambda backend: backend not in services, options, NOW, frozenset(table.in_flight),
+        blocks or {"ref": "block", "other": "block 2"},
+        lambda backend: backend not in services, options, NOW, frozenset(table.in_flight),
     )
     return make_plan(basis)
 

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobform.codec import state_from_bytes, state_to_bytes
+from jobform.model.address import token
 from jobform.model.errors import BackendError, JobformError
 from jobform.model.state import Op, State
+from jobform.testing.ledger import assert_never_two_live, assert_no_attempt_twice
 from tests.engine.lab import Lab, acting, reasons
 
 NAMES = ("a", "b", "c", "d")
@@ -26,7 +28,8 @@ SPECS = st.fixed_dictionaries({
 }, optional={"labels": st.sampled_from([{"t": "x"}, {"t": "y"}]), "region": st.sampled_from(["eu", "us"])})
 
 RERUNS = st.sampled_from([
-    {"on": ["changed"]}, {"on": ["changed", "failed"], "max_attempts": 2, "backoff": "5s..5s"}, {"on": ["changed", "lost"]}, {"on": ["lost"]},
+    {"on": ["changed"]}, {"on": ["changed", "failed"], "max_attempts": 2, "backoff": "5s..5s"}, {"on": ["changed", "lost"]},
+    {"on": ["lost"]},
 ])
 
 
@@ -52,7 +55,8 @@ PROJECTS = st.fixed_dictionaries({}, optional={name: a_job(name) for name in NAM
 
 FAULTS = st.sampled_from([
     None, None, None, ("submit", "before", False, True), ("submit", "after", False, True), ("submit", "before", False, False),
-    ("cancel", "before", True, False), ("delete", "after", False, True), ("update", "before", False, False), ("find", "before", False, False),
+    ("cancel", "before", True, False), ("delete", "after", False, True),
+    ("update", "before", False, False), ("find", "before", False, False),
 ])
 
 STEPS = st.one_of(
@@ -77,6 +81,7 @@ class Player:
         self.jobs: dict[str, Any] = {}
         self.lab.write({})
         self.tokens: dict[str, tuple[str, int]] = {}
+        self.renamed: set[str] = set()
 
     def play(self, step: tuple[Any, ...]) -> None:
         word, *rest = step
@@ -161,11 +166,21 @@ class Player:
         self.lab.write(with_needs(self.jobs), **more)
 
     def check(self) -> None:
-        self.lab.check()
         state = self.lab.state
+        self._once(state)
         again = state_from_bytes(state_to_bytes(state))
         assert (again.jobs, again.tombstones, again.runs, again.specs) == (state.jobs, state.tombstones, state.runs, state.specs)
         self._numbers(state)
+
+    def _once(self, state: State) -> None:
+        """Never two live runs of one address; a run that took its mark along to another name is that name's."""
+        self.renamed |= {
+            attempt.mark for address, record in state.jobs.items() for attempt in record.attempts
+            if attempt.token != token(state.lineage, address, attempt.n)
+        }
+        entries = self.lab.world.entries()
+        assert_no_attempt_twice(entries)
+        assert_never_two_live(entry for entry in entries if entry.mark not in self.renamed)
 
     def _numbers(self, state: State) -> None:
         """A token is one attempt for ever; numbers of one address only grow."""
@@ -175,9 +190,9 @@ class Player:
             seen = [(attempt.token, attempt.mark, attempt.n) for attempt in record.attempts]
             if record.intent and record.intent.op is Op.SUBMIT:
                 seen.append((record.intent.token, record.intent.mark, record.intent.attempt))
-            for token, mark, n in seen:
-                known = self.tokens.setdefault(token, (mark.rsplit("-", 1)[0], n))
-                assert known == (mark.rsplit("-", 1)[0], n), f"{address}: token {token} was {known}"
+            for own, mark, n in seen:
+                known = self.tokens.setdefault(own, (mark.rsplit("-", 1)[0], n))
+                assert known == (mark.rsplit("-", 1)[0], n), f"{address}: token {own} was {known}"
         marks = {attempt.mark for record in state.jobs.values() for attempt in record.attempts}
         assert len(marks) == sum(len(record.attempts) for record in state.jobs.values()), "two attempts share a mark"
 
@@ -209,8 +224,8 @@ def test_whatever_happens_for_long(project: dict[str, Any], steps: list[tuple[An
     play(project, steps)
 
 
-def test_the_player_can_fail(tmp_path: Path) -> None:
-    """The invariants notice an engine that submits twice."""
+def test_a_forgotten_live_run_keeps_its_address(tmp_path: Path) -> None:
+    """A run that its state forgot keeps its address: the invariants rest on that."""
     player = Player(tmp_path)
     player.do_write({"a": {"spec": {"command": ["x"], "seconds": 40}, "needs": []}})
     player.lab.apply(detach=True)

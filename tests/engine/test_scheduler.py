@@ -1,6 +1,7 @@
 """The loop that calls backends: order, limits, failures, and what it does when the world answers oddly. Time is the test's."""
 
 import importlib
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,8 @@ def test_a_bug_while_it_is_looked_up_keeps_the_intent(lab: Lab, error: type[Exce
 
 def test_independent_branches_go_on(lab: Lab) -> None:
     lab.write({
-        "bad": {"spec": {"exit": 1}}, "after_bad": {"needs": ["bad"]}, "good": {"spec": {"seconds": 3}}, "after_good": {"needs": ["good"]},
+        "bad": {"spec": {"exit": 1}}, "after_bad": {"needs": ["bad"]}, "good": {"spec": {"seconds": 3}},
+        "after_good": {"needs": ["good"]},
     })
     outcome = lab.apply()
     assert outcome.exit == 7
@@ -227,7 +229,12 @@ def test_a_conditional_stop_that_meets_a_started_run_leaves_it_alone(lab: Lab) -
     lab.apply(detach=True)
     lab.edit("a", spec={"command": ["other"]})
     assert acting(lab.plan()) == {"a": "replace spec_changed"}
-    lab.calls.on = lambda operation, subject, moment: lab.clock.advance(11) if (operation, moment) == ("cancel", "before") else None
+
+    def start_it(operation: str, subject: str, moment: str) -> None:
+        if (operation, moment) == ("cancel", "before"):
+            lab.clock.advance(11)
+
+    lab.calls.on = start_it
     outcome = lab.apply()
     assert outcome.exit == 7
     assert "refused" in codes(outcome)
@@ -413,7 +420,7 @@ def test_retries_wait_for_their_backoff_and_end(lab: Lab) -> None:
     lab.write({"a": {"spec": {"fail_class": "infra"}, "rerun": rerun}})
     assert lab.apply().exit == 8
     at = [entry.at for entry in lab.world.entries() if entry.kind == "created"]
-    waits = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(at)]
     assert [low <= wait < low + 2 for low, wait in zip((10, 20, 30), waits, strict=True)] == [True] * 3
     assert reasons(lab.plan()) == {"a": "hold failed"}
 
@@ -464,7 +471,8 @@ def test_a_rerun_by_name_of_a_job_that_never_ran_waits_for_its_need(lab: Lab) ->
 def test_a_create_that_was_accepted_goes_on_under_its_new_name(lab: Lab) -> None:
     lab.write({"prep": {"spec": {"seconds": 50}}, "a": {"needs": ["prep"]}})
     lab.apply(detach=True)
-    lab.write({"prep": {"spec": {"seconds": 50}}, "b": {"needs": ["prep"], "spec": {"command": ["a"]}}}, moved=[{"from": "a", "to": "b"}])
+    lab.write({"prep": {"spec": {"seconds": 50}}, "b": {"needs": ["prep"], "spec": {"command": ["a"]}}},
+              moved=[{"from": "a", "to": "b"}])
     assert acting(lab.plan()) == {"b": "move renamed"}
     assert lab.apply().exit == 0
     assert lab.made() == ["prep", "b"]
@@ -477,7 +485,8 @@ def test_a_create_that_was_accepted_may_be_renamed_to_a_name_of_old(lab: Lab) ->
     lab.apply(detach=True)
     lab.write({"prep": {"spec": {"seconds": 50}}, "a": {"needs": ["prep"]}})
     lab.apply(detach=True)
-    lab.write({"prep": {"spec": {"seconds": 50}}, "b": {"needs": ["prep"], "spec": {"command": ["a"]}}}, moved=[{"from": "a", "to": "b"}])
+    lab.write({"prep": {"spec": {"seconds": 50}}, "b": {"needs": ["prep"], "spec": {"command": ["a"]}}},
+              moved=[{"from": "a", "to": "b"}])
     assert lab.apply().exit == 0
     assert lab.made()[-1] == "b"
     assert lab.state.jobs["b"].last.n == 3
@@ -502,7 +511,7 @@ def test_no_job_is_looked_at_more_often_than_its_needs_end(tmp_path: Path, shape
     jobs = many(count)
     names = list(jobs)
     if shape == "chain":
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in itertools.pairwise(names):
             jobs[after]["needs"] = [before]
     elif shape == "fan_in":
         jobs["zzz"] = {"needs": names}
