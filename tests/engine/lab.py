@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobform.engine.apply import Stop
+from jobform.engine.means import Stop
 from jobform.engine.plan import Options
 from jobform.model.address import Selector
 from jobform.model.change import Plan

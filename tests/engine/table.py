@@ -9,9 +9,9 @@ A case is a mapping. For the job `job`, and for every job under `others`, the ke
     accepted   {action, reason, attempt, stop, settled}: the last accepted change; default: what led to the last attempt, done
     intent, hold, tombstone, reported, foreign, in_flight: as in the engine's own types
 
-and for the plan `options`, `removed`, `moved`, `services`. Expected: `plan` ("ACTION REASON", "accepted ACTION REASON" when it
-was said yes to before), `fields`, `after`, `stop`, `attempt`, `detail` and `hint` (a part of it), `plans` (of other jobs), `lists`
-(all addresses of the plan).
+and for the plan `options`, `removed`, `moved`, `services`. Expected: `plan` ("ACTION REASON", "accepted ACTION REASON" if it
+was said yes to before), `fields`, `after`, `stop`, `attempt`, `detail` and `hint` (a part of it), `plans` (of other jobs),
+`lists` (all addresses of the plan).
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobform.engine.apply import Stop
+from jobform.engine.means import Stop
 from jobform.model.errors import BackendError
 from jobform.model.event import Ended, Held, Released, Settled
 from jobform.model.state import Op, Phase
