@@ -5,7 +5,6 @@ jobform registers the same way. Vendor exceptions never cross a seam: `BackendEr
 """
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,19 +38,6 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait, or return early when interrupted."""
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def timestamp(moment: datetime) -> str:

@@ -22,9 +22,9 @@ from typing import Any, NoReturn, TextIO
 from jobform.backends.local.backend import TYPE as LOCAL
 from jobform.cli import COMMANDS, main
 from jobform.engine.manager import Manager
+from jobform.model.clock import SystemClock
 from jobform.model.event import Begun, Ended, Event
 from jobform.plugins import Registry
-from jobform.protocols import SystemClock
 from jobform.run.runtime import Runtime
 from jobform.stores.file import TYPE as FILE
 from jobform.testing.reference import SERVICE_TYPE, TYPE

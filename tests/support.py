@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from jobform.engine.manager import Manager
+from jobform.model.clock import SystemClock
 from jobform.model.state import State
-from jobform.protocols import SystemClock, no_effect
+from jobform.protocols import no_effect
 from jobform.stores.file import TYPE as FILE
 from jobform.testing.ledger import CREATED, Entry, assert_never_two_live, assert_no_attempt_twice
 from tests.entry import VARIABLE, Hook

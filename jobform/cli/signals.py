@@ -8,7 +8,7 @@ from types import FrameType
 
 from jobform.cli.app import App, Interrupted
 from jobform.cli.streams import OutputLostError, go_on
-from jobform.engine.apply import Stop
+from jobform.engine.means import Stop
 
 STOPPING = b"\nStopping: calls in flight end, the state is saved, jobs keep running. Again to leave at once.\n"
 LEFT = b"\nStopped at once. What was begun is recorded; run apply or advance to go on.\n"

@@ -19,7 +19,8 @@ def acceptance(
     acting = [change for change in changes if change.acting]
     keys = {c.address: digest(change_key(c)) for c in acting}
     listed = tuple(
-        RunChange(c.address, c.action.value, keys[c.address], c.attempt, "done" if c.action is Action.MOVE else None) for c in acting
+        RunChange(c.address, c.action.value, keys[c.address], c.attempt, "done" if c.action is Action.MOVE else None)
+        for c in acting
     )
     events: list[Event] = [] if run in state.runs else [RunStarted(run, at, command, who, commit, digest_, listed)]
     stored: set[str] = set(state.specs)

@@ -1,23 +1,21 @@
 """The loop that calls backends: a step looks at what moved, starts what can start, and ends when nothing more can be done now.
 
 A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks
-for the next: a call is made only after its `Begun` came back. Three collections are the whole scheduler: blocked, acting, waiting.
-One thread decides; the pool only makes calls; nothing here sleeps.
+for the next: a call is made only after its `Begun` came back. Three collections are the scheduler: blocked, acting, waiting. One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
 import random
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime, timedelta
 
 from jobform.engine.blocked import Blocked
-from jobform.engine.body import InvalidOutput, MissingSecret, Resolve
+from jobform.engine.body import InvalidOutput, MissingSecret
 from jobform.engine.calls import Answer, Done, Failed, make
 from jobform.engine.intents import intent_for, intent_of
+from jobform.engine.means import Means, Stop
 from jobform.engine.needs import Verdict, judge_record
-from jobform.engine.places import Places
 from jobform.engine.refresh import Sights, observe, recover
 from jobform.engine.report import Report
 from jobform.engine.retry import retry_due
@@ -26,45 +24,13 @@ from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import JobformError
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
 from jobform.model.state import Intent, Op, Phase, State
-from jobform.protocols import Clock, Effect, Ref, timestamp
-from jobform.schema import SpecSchema
+from jobform.protocols import Ref, timestamp
 
 TRIES = 5
 """How often one command makes a call that fails in a way that may pass."""
 
 LONGEST_PAUSE = 300.0
 """Seconds: a service may ask for more patience than this, but a command does not have it."""
-
-
-class Stop:
-    """Asked by the user to stop: nothing new is begun, calls in flight end.
-
-    graceful: set once something may have been begun; before that a command may just be ended.
-    """
-
-    def __init__(self) -> None:
-        self.requested = self.graceful = False
-        self.exit_code = 130
-
-    def ask(self, exit_code: int) -> None:
-        """Stop, and end the command with this exit code (130 for SIGINT, 143 for SIGTERM)."""
-        self.requested, self.exit_code = True, exit_code
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a scheduler works with. keep: stores the kept log of an ended attempt. only: which addresses it may touch."""
-
-    places: Places
-    schema: Callable[[str], SpecSchema]
-    resolve: Resolve
-    clock: Clock
-    effect: Effect
-    pool: Executor
-    keep: Callable[[str, int], None]
-    only: Callable[[str], bool] = lambda _address: True
-    parallelism: int = 10
-    fail_fast: bool = False
 
 
 class Scheduler:

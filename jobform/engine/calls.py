@@ -21,7 +21,8 @@ class Done:
 class Failed:
     """It is certain that the call had no effect.
 
-    started: a conditional cancel met a started run. gone: there is nothing left to update. retry_after: seconds, as the service asked.
+    started: a conditional cancel met a started run. gone: there is nothing left to update. retry_after: seconds that the service
+    asked for.
     """
 
     summary: str

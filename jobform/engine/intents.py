@@ -1,21 +1,18 @@
 """The intent of a call, complete and frozen before the call is made: number, token, name, mark, and the hash of what is sent."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from jobform.engine.body import Body
 from jobform.engine.compare import changeable, in_place
+from jobform.engine.means import Means
 from jobform.engine.todo import Call
 from jobform.model.address import address_key, mark_text, parse_address, remote_name, token
 from jobform.model.state import Attempt, Desired, Intent, Op, Phase, Record, State
 from jobform.model.values import Json, digest
 
-if TYPE_CHECKING:
-    from jobform.engine.apply import Means
-
 
 def intent_for(
-    state: State, address: str, call: Call, at: str, means: "Means"
+    state: State, address: str, call: Call, at: str, means: Means
 ) -> tuple[Intent, Body | None, dict[str, Json] | None]:
     """The intent of a call, the body to send if there is one, and the spec that the intent names.
 
@@ -34,7 +31,7 @@ def intent_for(
 
 
 def _submit(
-    state: State, address: str, record: Record, number: int, run: str, at: str, means: "Means",
+    state: State, address: str, record: Record, number: int, run: str, at: str, means: Means,
 ) -> tuple[Intent, Body, dict[str, Json]]:
     desired = record.desired
     assert desired
@@ -62,7 +59,7 @@ def _submit(
 
 
 def _update(
-    state: State, address: str, record: Record, attempt: Attempt, run: str, at: str, means: "Means",
+    state: State, address: str, record: Record, attempt: Attempt, run: str, at: str, means: Means,
 ) -> tuple[Intent, Body, dict[str, Json]]:
     desired = record.desired
     assert desired

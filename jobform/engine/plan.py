@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from jobform.codec.tables import DESIRED
 from jobform.engine.case import Case, Flags
 from jobform.engine.decide import decide
-from jobform.model.graph import Edges, closure, order
 from jobform.engine.moves import concrete_moves
 from jobform.engine.needs import NEW_ATTEMPT, Verdict, ask, judge_attempt, judge_record
 from jobform.engine.record import fold
@@ -17,6 +16,7 @@ from jobform.model.change import Action, Change, Plan, Reason
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import InputError
 from jobform.model.event import Moved
+from jobform.model.graph import Edges, closure, order
 from jobform.model.job import Job, OnChange, Project, When
 from jobform.model.state import Desired, Phase, State
 from jobform.model.suggest import suggest
@@ -41,8 +41,8 @@ class Options:
 class Basis:
     """Everything that a plan is made from. state: with what the backends said folded in; it is not changed.
 
-    lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its settings
-    without credentials. completes: by backend name.
+    lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its
+    settings without credentials. completes: by backend name.
     """
 
     project: Project

@@ -88,9 +88,9 @@ def observe_orphans(state: State, places: Places, at: str) -> list[Event]:
     """Whether the runs that removed jobs left behind have ended since; what cannot be read is left as it is."""
     refs: dict[str, dict[Ref, str]] = defaultdict(dict)
     for address, tombstone in state.tombstones.items():
-        if tombstone.ref is not None and places.configured(tombstone.backend):
-            if places.scope(tombstone.backend).text == tombstone.scope:
-                refs[tombstone.backend][Ref.of(tombstone.ref)] = address
+        name = tombstone.backend
+        if tombstone.ref is not None and places.configured(name) and places.scope(name).text == tombstone.scope:
+            refs[name][Ref.of(tombstone.ref)] = address
     events: list[Event] = []
     for name, by_ref in refs.items():
         try:

@@ -75,8 +75,8 @@ class BackendError(Exception):
     """A backend call failed.
 
     retryable: the same call may succeed later. ambiguous: the call may have taken effect although it failed (a timeout, a reset,
-    a 5xx after a POST); the engine then looks the mark up before it does anything else. retry_after: seconds for which the service
-    asked not to be called again.
+    a 5xx after a POST); the engine then looks the mark up before it does anything else. retry_after: seconds for which the
+    service asked not to be called again.
     """
 
     def __init__(

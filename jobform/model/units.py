@@ -21,7 +21,8 @@ _MISTYPED = {
 }
 _QUANTITY = re.compile(r"([+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?)([A-Za-z]{0,2})")
 
-DURATION_PATTERN = "^(?=.)" + "".join(rf"(?:[0-9]{{1,{digits}}}(?:\.[0-9]{{1,9}})?{unit})?" for unit, digits in _DIGITS.items()) + "$"
+_PARTS = (rf"(?:[0-9]{{1,{digits}}}(?:\.[0-9]{{1,9}})?{unit})?" for unit, digits in _DIGITS.items())
+DURATION_PATTERN = f"^(?=.){''.join(_PARTS)}$"
 """What `parse_duration` reads, as a pattern for JSON Schema; each unit at most once, largest first."""
 
 QUANTITY_PATTERN = r"^[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,2})?(?:[numkMGTPE]|[KMGTPE]i)?$"

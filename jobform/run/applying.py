@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from jobform.engine.accept import acceptance, wanted_specs
-from jobform.engine.apply import Means, Scheduler, Stop
+from jobform.engine.apply import Scheduler
 from jobform.engine.manager import Manager
+from jobform.engine.means import Means, Stop
 from jobform.engine.refresh import Sights, observe, observe_orphans, recover
 from jobform.model.change import Action, Plan
 from jobform.model.errors import LockHeldError

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from jobform.engine.apply import Stop
 from jobform.engine.calls import Done, make
 from jobform.engine.intents import intent_of
 from jobform.engine.manager import Manager
+from jobform.engine.means import Stop
 from jobform.engine.needs import NEW_ATTEMPT
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector

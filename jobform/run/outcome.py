@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from jobform.engine.apply import Scheduler, Stop
+from jobform.engine.apply import Scheduler
+from jobform.engine.means import Stop
 from jobform.engine.retry import retry_due
 from jobform.model.change import Action, Plan
 from jobform.model.diagnostic import Diagnostic, Severity

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
+from jobform.model.clock import SystemClock
 from jobform.plugins import Registry
-from jobform.protocols import Clock, Effect, SystemClock, no_effect
+from jobform.protocols import Clock, Effect, no_effect
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from jobform.model.clock import SystemClock
 from jobform.model.values import Json
-from jobform.protocols import SystemClock
 from jobform.testing.faults import Fault
 from jobform.testing.http import Wire
 from jobform.testing.ledger import Entry

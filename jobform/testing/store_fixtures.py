@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from jobform.model.clock import SystemClock
 from jobform.model.values import Json
-from jobform.protocols import Clock, Effect, LockInfo, Store, StoreType, SystemClock, no_effect
+from jobform.protocols import Clock, Effect, LockInfo, Store, StoreType, no_effect
 
 PATIENCE = 60.0
 """Seconds that a test waits at most for a lock or for another process."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from jobform.backends.local.backend import TYPE
+from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
-from jobform.protocols import Actual, Backend, Place, Ref, Submission, SystemClock, no_effect
+from jobform.protocols import Actual, Backend, Place, Ref, Submission, no_effect
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import OUTPUTS, PATIENCE, MakeSubmission, Wish
 from jobform.testing.marks import make_mark

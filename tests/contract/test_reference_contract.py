@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.values import Json
-from jobform.protocols import Backend, Clock, Place, Submission, SystemClock, no_effect
+from jobform.protocols import Backend, Clock, Place, Submission, no_effect
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import OUTPUTS, Break, MakeSubmission, Wish
 from jobform.testing.clock import ManualClock

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from jobform.model.clock import SystemClock
 from jobform.model.errors import BackendError, InputError
 from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
 from jobform.model.values import Json
-from jobform.protocols import Actual, Backend, Found, Gone, Place, Ref, Submission, SystemClock, Unknown, no_effect, timestamp
+from jobform.protocols import Actual, Backend, Found, Gone, Place, Ref, Submission, Unknown, no_effect, timestamp
 from jobform.schema import SpecSchema
 from jobform.testing.clock import ManualClock
 from jobform.testing.faults import Fault, Then

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from jobform.model.clock import SystemClock
 from jobform.model.errors import InputError, JobformError, LockHeldError, StateError
-from jobform.protocols import Store, SystemClock, no_effect
+from jobform.protocols import Store, no_effect
 from jobform.stores import file
 from jobform.stores.disk import read_private
 from jobform.stores.file import TYPE
@@ -268,7 +269,8 @@ def test_jobs_do_not_inherit_the_lock(store: Store, tmp_path: Path) -> None:
 def test_command_inside_a_job_is_told_at_once(store: Store, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from jobform.stores.file import TYPE;"
-        "from jobform.protocols import SystemClock, no_effect; from jobform.testing.store_fixtures import lock_info;"
+        "from jobform.model.clock import SystemClock; from jobform.protocols import no_effect;"
+        "from jobform.testing.store_fixtures import lock_info;"
         "from jobform.model.errors import LockHeldError\n"
         "try: TYPE.open({}, Path(sys.argv[1]), SystemClock(), no_effect).lock(lock_info('inner'), 0)\n"
         "except LockHeldError: sys.exit(4)"

@@ -13,9 +13,10 @@ from typing import Any
 from jobform.backends.local.backend import LocalBackend, LocalType
 from jobform.backends.local.facts import Facts, system_facts
 from jobform.backends.local.proof import Proof
+from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED, Phase
-from jobform.protocols import Actual, Effect, Mark, Place, Ref, Submission, SystemClock, no_effect
+from jobform.protocols import Actual, Effect, Mark, Place, Ref, Submission, no_effect
 from jobform.testing.marks import make_mark
 
 PATIENCE = 30.0
