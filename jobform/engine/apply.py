@@ -1,7 +1,8 @@
 """The loop that calls backends: a step looks at what moved, starts what can start, and ends when nothing more can be done now.
 
 A step is a generator of lists of events. Whoever drives it makes each list durable, folds it into the state, and only then asks
-for the next: a call is made only after its `Begun` came back. Three collections are the scheduler: blocked, acting, waiting. One thread decides; the pool only makes calls; nothing here sleeps.
+for the next: a call is made only after its `Begun` came back. Three collections are the scheduler: blocked, acting, waiting.
+One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
 import random
