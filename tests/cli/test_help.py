@@ -78,7 +78,7 @@ def test_every_example_works(words: tuple[str, ...], line: str, cli: Cli, make: 
     directory = make({
         "prep": job('echo \'{"rows": 3}\' > "$JOBFORM_OUTPUT"'),
         "train": {
-            "backend": "here", "needs": ["prep"], "matrix": {"lr": [0.1], "seed": [1]},
+            "backend": "here", "needs": ["prep"], "matrix": {"lr": [0.1], "seed": [1, 2] if "seed=2" in command else [1]},
             "spec": {"command": ["sh", "-c", "echo {{ matrix.lr }}"]},
         },
         "report": job("echo done"), "old": job("true"),
