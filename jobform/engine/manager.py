@@ -141,6 +141,7 @@ class Manager:
     def init(self, lineage: str | None = None) -> State:
         """Create the empty state. Under the lock. Raises StateError when there is one, or was one."""
         self._must_be_writable()
+        self._trust.look()
         stored = self._store.read()
         if stored.data is not None:
             raise StateError.of("state_exists", f"There is a state already: {self._store.location}")
@@ -209,6 +210,7 @@ class Manager:
         self._must_be_writable()
         pushed = state_from_bytes(data, "the pushed document", sealed=False)
         self._trust.refuse_unpinned("the pushed document", pushed)
+        self._trust.look()
         stored = self._store.read()
         present = self._present(stored, force)
         if present is not None and pushed == present:
@@ -223,6 +225,7 @@ class Manager:
     def _load(self) -> None:
         self.loads += 1
         for _ in range(READS):
+            self._trust.look()
             stored = self._store.read()
             if stored.data is None:
                 self._begin_empty(stored)

@@ -12,6 +12,8 @@ from jobform.protocols import Clock, timestamp
 class Trust:
     """What is expected of the state at one location.
 
+    `look` comes before each read of the state: what somebody else notes after that read began is not held against it.
+
     pin: the lineage that the project names. accept_older: the user knows that the state was replaced. `before`, in each method:
     the stored state that this process read last, if any.
     """
@@ -21,7 +23,12 @@ class Trust:
         self.accept_older = False
         self._location = location
         self._seen = seen
+        self._sighted: Sighting | None = None
         self._clock = clock
+
+    def look(self) -> None:
+        """Read what was seen here so far. Raises StateError when that cannot be read."""
+        self._sighted = self._seen.of(self._location)
 
     def refuse_missing(self) -> None:
         """For a state that does not exist. Raises StateError when one is pinned."""
@@ -104,7 +111,7 @@ class Trust:
 
     def _known(self, before: State | None) -> Sighting | None:
         """The latest sighting, this process's own included."""
-        seen = self._seen.of(self._location)
+        seen = self._sighted
         if before is None:
             return seen
         own = self._sighting(before)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobform.model.state import Attempt, State
+from jobform.model.state import Attempt, Intent, State
 from jobform.testing.ledger import CREATED, Entry, assert_no_attempt_twice
 from jobform.testing.server import ReferenceServer
 from tests.support import Result, StateWatch, Warm, project
@@ -100,7 +100,7 @@ class Life:
 
     def _check_numbers(self, state: State) -> None:
         for address in {*state.jobs, *state.tombstones, *self.numbers}:
-            number = state.last_attempt(address)
+            number = last_made(state, address)
             assert number >= self.numbers.get(address, 0), f"the attempts of {address} went back to {number}"
             self.numbers[address] = number
         for address, record in state.jobs.items():
@@ -123,7 +123,7 @@ class Life:
         """A job with a result field of this value. long: it runs until `end`."""
         raise NotImplementedError
 
-    def identify(self, attempt: Attempt) -> str:
+    def identify(self, attempt: Attempt | Intent) -> str:
         """What the place knows of an attempt."""
         raise NotImplementedError
 
@@ -156,7 +156,7 @@ class ServerLife(Life):
     def job(self, does: str, *, long: bool = False, **more: Any) -> dict[str, Any]:
         return {"backend": BACKEND, "spec": {"command": [does], "seconds": 600 if long else 0.02}, **more}
 
-    def identify(self, attempt: Attempt) -> str:
+    def identify(self, attempt: Attempt | Intent) -> str:
         return attempt.mark
 
     def created(self) -> list[str]:
@@ -190,7 +190,7 @@ class LocalLife(Life):
         )
         return {"backend": BACKEND, "spec": {"command": ["/bin/sh", "-c", script, does]}, **more}
 
-    def identify(self, attempt: Attempt) -> str:
+    def identify(self, attempt: Attempt | Intent) -> str:
         return attempt.name
 
     def created(self) -> list[str]:
@@ -220,9 +220,17 @@ def every_attempt(state: State) -> list[Attempt]:
     return kept + [attempt for record in state.jobs.values() for attempt in record.attempts]
 
 
+def last_made(state: State, address: str) -> int:
+    """The highest number that an attempt of this address got; one that never arrived gives its number back."""
+    record, tombstone = state.jobs.get(address), state.tombstones.get(address)
+    made = record.attempts[-1].n if record and record.attempts else 0
+    return max(made, tombstone.last_attempt if tombstone else 0)
+
+
 def owners_of(state: State, identify: Any) -> dict[str, str]:
-    """The address to which each attempt in a state belongs now."""
+    """The address to which each attempt in a state belongs now, those included whose submission is not known to have ended."""
     owners = {identify(attempt): address for address, record in state.jobs.items() for attempt in record.attempts}
+    owners |= {identify(record.intent): address for address, record in state.jobs.items() if record.intent}
     return owners | {
         identify(attempt): address for address, tombstone in state.tombstones.items() for attempt in tombstone.attempts
     }
