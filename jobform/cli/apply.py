@@ -31,6 +31,9 @@ from jobform.run.session import Session
 
 Observer = LineObserver | StreamObserver
 
+_SHAPING = ("select", "exclude", "allow_cancel", "recreate_lost", "rerun", "no_refresh", "dangerous_allow_empty")
+"""What decides the content of a plan: to ask for it beside a saved plan is a misunderstanding that could run the wrong jobs."""
+
 
 @click.command(epilog="""\b
 Examples:
@@ -58,6 +61,9 @@ def apply(
     """Create, update, rerun, replace and cancel jobs until they match the files, and wait for their ends."""
     if sum((plan_file is not None, auto_approve, approved is not None)) > 1:
         raise click.UsageError("PLAN, --auto-approve and --approved exclude each other")
+    shaping = [name for name in _SHAPING if kwargs[name]] if plan_file is not None else []
+    if shaping:
+        raise click.UsageError(f"--{shaping[0].replace('_', '-')} shapes a new plan, and PLAN is applied as it was saved")
     target = app(ctx, format_, no_color)
     approval = Approval(auto_approve, approved, load(plan_file) if plan_file else None)
     _may_ask(target, approval, no_input)

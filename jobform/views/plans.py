@@ -75,8 +75,9 @@ def _opening(plan: Plan, parts: Sections, paint: Paint) -> str:
     name = terminal(plan.project) + (f" (target {terminal(plan.target)})" if plan.target else "")
     approval = any(change.acting for change in plan.changes)
     if not approval and not parts.blocked:
-        rest = [word for groups, word in ((parts.accepted, "accepted earlier"), (parts.held, "held")) if groups]
-        said = f"What is {' or '.join(rest)} is listed below." if rest else "Every job is as declared."
+        rest = [word for groups, word in ((parts.accepted, "already accepted"), (parts.held, "held")) if groups]
+        nothing = "There is nothing to destroy." if plan.destroy else "Every job is as declared."
+        said = f"What is {' or '.join(rest)} is listed below." if rest else nothing
         return f"{paint('No changes.', 'bold')} Nothing in {name} needs approval. {said}"
     title = "Destruction" if plan.destroy else "Plan"
     used = [action for action in SYMBOLS if any(change.action is action for change in plan.changes)]

@@ -36,6 +36,8 @@ MISTAKES = [
     (["apply", "--timeout", "5", "--auto-approve"], 64, "--timeout"),
     (["apply", "--auto-approve", "--approved", "x"], 64, "exclude each other"),
     (["apply", "plan.json", "--auto-approve"], 64, "exclude each other"),
+    (["apply", "plan.json", "--select", "train"], 64, "--select shapes a new plan, and PLAN is applied as it was saved"),
+    (["apply", "plan.json", "--allow-cancel", "train"], 64, "--allow-cancel shapes a new plan"),
     (["apply", "plan.json"], 3, "jobform plan --out"),
     (["apply", "train"], 3, "--select train"),
     (["apply", "."], 3, "cannot be read"),

@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -108,6 +109,10 @@ def test_values_that_differ_between_instances_are_said_to() -> None:
     other = [Change(f"t[a={n}]", Action.RERUN, Reason.SPEC_CHANGED, fields=(field(after=str(n)),)) for n in range(3)]
     assert "differ between" not in human(samples.plan(*same))
     assert "values of t[a=0], which differ between the instances:" in human(samples.plan(*other))
+
+
+def test_what_is_gone_already_is_not_called_as_declared() -> None:
+    assert "There is nothing to destroy." in human(replace(samples.plan(), destroy=True))
 
 
 def test_every_destroyed_instance_is_named() -> None:
