@@ -80,8 +80,13 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def unstarted(self) -> int:
+        """How many accepted attempts wait for a need, a time or a place."""
+        return self._blocked.unstarted
+
+    @property
     def startable(self) -> bool:
-        """Whether something accepted may still start without an end of something else: it only waits for a time or for room."""
+        """Whether a call is still to be made now, if only because the backend asked for patience: `--detach` waits for that alone."""
         return bool(self._dirty) or self._blocked.startable
 
     def step(self) -> Iterator[list[Event]]:
@@ -318,7 +323,7 @@ class Scheduler:
     def _paced(self, address: str, now: datetime) -> Wait | None:
         """A call that failed in a way that may pass is made again only after its delay."""
         _, until = self._tries.get(address, (0, None))
-        return Wait("time", until=until) if until is not None and until > now else None
+        return Wait("pace", until=until) if until is not None and until > now else None
 
     def _note(self, sights: Sights) -> None:
         for address in sights.foreign:

@@ -74,9 +74,14 @@ class Blocked:
         return [address for address, wait in self._waits.items() if wait.until is not None and wait.until <= now]
 
     @property
+    def unstarted(self) -> int:
+        """How many wait to start: all but those that wait for the end of their own attempt."""
+        return sum(wait.why != "end" for wait in self._waits.values())
+
+    @property
     def startable(self) -> bool:
-        """Whether somebody waits for a time or for a place alone."""
-        return any(wait.why in ("time", "room") for wait in self._waits.values())
+        """Whether somebody waits only to make a call again that failed in a way that may pass."""
+        return any(wait.why == "pace" for wait in self._waits.values())
 
     def hoped(self, live: Container[str]) -> bool:
         """Whether somebody waits for anything that can still happen: all but needs of which nothing moves any more."""

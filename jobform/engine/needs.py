@@ -82,7 +82,8 @@ def judge_attempt(address: str, attempt: Attempt, when: When, completes: bool) -
         return (Verdict.MET, "") if attempt.phase is Phase.FAILED else (Verdict.OVER, f"{address} was cancelled")
     if attempt.phase is Phase.SUCCEEDED:
         return Verdict.MET, ""
-    return Verdict.OVER, f"{address} has {attempt.phase} and will not run again by itself"
+    how = "was cancelled" if attempt.phase is Phase.CANCELLED else f"has {attempt.phase}"
+    return Verdict.OVER, f"{address} {how} and will not run again by itself"
 
 
 def _words(settled: str) -> str:

@@ -228,11 +228,12 @@ def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change],
         return Verdict.OVER, f"{needed} is being removed"
     if change.reason in (Reason.DEPENDENCY_FAILED, Reason.SKIPPED):
         return Verdict.OVER, f"{needed} does not run: {change.detail or change.reason}"
-    if record is None or record.last is None:
-        return Verdict.OVER, f"{needed} has not run: {change.action} ({change.reason})"
-    if change.action is Action.HOLD and change.reason is Reason.CANCELLED and record.last.phase is not Phase.CANCELLED:
+    last = record.last if record else None
+    if change.action is Action.HOLD and change.reason is Reason.CANCELLED and (last is None or last.phase is not Phase.CANCELLED):
         return Verdict.OVER, f"what was accepted of {needed} was cancelled"
-    return judge_attempt(needed, record.last, when, completes)
+    if last is None:
+        return Verdict.OVER, f"{needed} has not run: {change.action} ({change.reason})"
+    return judge_attempt(needed, last, when, completes)
 
 
 _UNDECIDED = frozenset({Reason.IN_FLIGHT, Reason.UNKNOWN_SUBMISSION, Reason.INVALID_OUTPUT})

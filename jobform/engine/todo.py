@@ -34,7 +34,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing can be done yet: for a need, the own attempt's end, a free place on the backend, or a time."""
+    """Nothing can be done yet.
+
+    why: `need`, `end` (of the own attempt), `room` (on the backend), `time` (of a retry), or `pace` (of a call to be made again).
+    """
 
     why: str
     until: datetime | None = None

@@ -83,7 +83,10 @@ def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) 
                 Diagnostic(
                     Severity.ERROR,
                     "given_up",
-                    f"the {change.action} was not started, because something that comes first did not happen",
+                    f"the {change.action} was not started, because " + (
+                        "something failed before and --fail-fast was given" if scheduler.report.given_up
+                        else "something that comes first did not happen"
+                    ),
                     hint="run again to resume",
                     address=change.address,
                 )
@@ -128,7 +131,7 @@ def _failed(scheduler: Scheduler, state: State) -> list[Diagnostic]:
 
 
 def _counts(run: str, scheduler: Scheduler, state: State) -> dict[str, int]:
-    counts = {"changed": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "live": scheduler.live}
+    counts = {"changed": 0, "succeeded": 0, "failed": 0, "cancelled": 0, "live": scheduler.live, "waiting": scheduler.unstarted}
     for change in state.runs[run].changes if run in state.runs else ():
         counts["changed"] += change.settled == "done"
     for address in scheduler.report.watched:

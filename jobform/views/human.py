@@ -65,7 +65,8 @@ class HumanView:
         return self.diagnostics([diagnostic])
 
     def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
-        parts = [f"{number:,} {word.replace('_', ' ')}" for word, number in counts.items() if number]
+        said = {"waiting": "waiting to start"}
+        parts = [f"{number:,} {said.get(word, word)}" for word, number in counts.items() if number]
         word = "Done" if exit_code == 0 else f"Ended with exit code {exit_code}"
         return self._shown(self._paint(f"{word}: {', '.join(parts) or 'nothing to do'}.", "bold") + "\n")
 

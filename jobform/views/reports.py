@@ -152,7 +152,8 @@ def _phase(record: Record) -> tuple[str, str | None]:
     if record.accepted and record.accepted.settled is None and (not record.last or record.last.n < record.accepted.attempt):
         return "accepted", None
     if record.last is None:
-        return "-", None
+        settled = record.accepted.settled if record.accepted else None
+        return ("-" if settled in (None, "done") else _NEVER_STARTED.get(settled, "not started")), None
     return record.last.phase.value, PHASE_STYLES[record.last.phase]
 
 
@@ -183,9 +184,21 @@ def _detail(record: Record, now: datetime) -> str:
     if record.accepted and record.accepted.settled is None and (not record.last or record.last.n < record.accepted.attempt):
         return f"{record.accepted.action} as attempt {record.accepted.attempt}: {record.accepted.reason}"
     if record.last is None:
-        return ""
+        return _never_started(record)
     parts = [part for part in (record.last.class_, record.last.detail) if part]
     return ": ".join(parts)
+
+
+_NEVER_STARTED = {"skipped": "skipped", "cancelled": "cancelled"}
+
+
+def _never_started(record: Record) -> str:
+    """Why what was accepted of a job without attempts was not done."""
+    settled = record.accepted.settled if record.accepted else None
+    if settled in (None, "done"):
+        return ""
+    reason = next((known for known in Reason if known.value == settled), None)
+    return f"never started: {because(reason) if reason else settled}"
 
 
 def _because(reason: str, detail: str, *, escaped: bool = True) -> str:
