@@ -86,7 +86,7 @@ class Scheduler:
 
     @property
     def startable(self) -> bool:
-        """Whether a call is still to be made now, if only because the backend asked for patience: `--detach` waits for that alone."""
+        """Whether a call is still to be made, if only after a pause: `--detach` waits for that alone."""
         return bool(self._dirty) or self._blocked.startable
 
     def step(self) -> Iterator[list[Event]]:

@@ -72,7 +72,8 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
     outcome = follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
     others = tuple(found for found in outcome.diagnostics if found.code not in ("job_cancelled", "change_cancelled"))
     stopped = outcome.exit == 8 and all(found.severity is Severity.WARNING for found in others)
-    return replace(outcome, exit=0 if stopped else outcome.exit, diagnostics=others)
+    counts = {**outcome.counts, "cancelled": len(withdrawn | _cancelled_now(session, chosen))} if withdrawn else outcome.counts
+    return replace(outcome, exit=0 if stopped else outcome.exit, counts=counts, diagnostics=others)
 
 
 def rerun(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:

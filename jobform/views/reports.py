@@ -153,7 +153,7 @@ def _phase(record: Record) -> tuple[str, str | None]:
         return "accepted", None
     if record.last is None:
         settled = record.accepted.settled if record.accepted else None
-        return ("-" if settled in (None, "done") else _NEVER_STARTED.get(settled, "not started")), None
+        return ("-" if settled in (None, "done") else settled if settled in ("skipped", "cancelled") else "not started"), None
     return record.last.phase.value, PHASE_STYLES[record.last.phase]
 
 
@@ -189,16 +189,16 @@ def _detail(record: Record, now: datetime) -> str:
     return ": ".join(parts)
 
 
-_NEVER_STARTED = {"skipped": "skipped", "cancelled": "cancelled"}
+_NEVER_STARTED = {
+    "skipped": "the failure that it waits for did not happen", "cancelled": "what was accepted of it was cancelled",
+    "dependency_failed": "a job that it needs ended otherwise than required",
+}
 
 
 def _never_started(record: Record) -> str:
     """Why what was accepted of a job without attempts was not done."""
     settled = record.accepted.settled if record.accepted else None
-    if settled in (None, "done"):
-        return ""
-    reason = next((known for known in Reason if known.value == settled), None)
-    return f"never started: {because(reason) if reason else settled}"
+    return _NEVER_STARTED.get(settled, settled.replace("_", " ")) if settled and settled != "done" else ""
 
 
 def _because(reason: str, detail: str, *, escaped: bool = True) -> str:
