@@ -60,19 +60,20 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
     """
     wanted = list(selectors)
     chosen: list[str] = []
+    withdrawn = 0
 
     def stop_all(manager: Manager) -> None:
+        nonlocal withdrawn
         orphans = [text for text in wanted if text not in manager.state.jobs and _orphan(manager.state, text)]
         for address in orphans:
             _cancel_orphan(session, observer, address)
         chosen.extend(select(manager.state, [text for text in wanted if text not in orphans]))
-        for address in chosen:
-            _cancel(session, observer, address)
+        withdrawn = len(orphans) + sum(_cancel(session, observer, address) for address in chosen)
 
     outcome = follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
     others = tuple(found for found in outcome.diagnostics if found.code not in ("job_cancelled", "change_cancelled"))
     stopped = outcome.exit == 8 and all(found.severity is Severity.WARNING for found in others)
-    counts = {**outcome.counts, "cancelled": len(withdrawn | _cancelled_now(session, chosen))} if withdrawn else outcome.counts
+    counts = {**outcome.counts, "cancelled": outcome.counts["cancelled"] + withdrawn}
     return replace(outcome, exit=0 if stopped else outcome.exit, counts=counts, diagnostics=others)
 
 
@@ -150,7 +151,8 @@ def _as_ref(text: str) -> Json:
     return value
 
 
-def _cancel(session: Session, observer: Observer, address: str) -> None:
+def _cancel(session: Session, observer: Observer, address: str) -> bool:
+    """Whether something was withdrawn that had no run to stop."""
     state, at = session.manager.state, session.now()
     entry = state.jobs[address]
     accepted, last = entry.accepted, entry.last
@@ -167,6 +169,8 @@ def _cancel(session: Session, observer: Observer, address: str) -> None:
         record(session, observer, [Settled(address, at, "cancelled")])
     if last and not last.ended:
         _call(session, observer, address, last, Op.CANCEL)
+        return False
+    return open_attempt or retry
 
 
 def _call(session: Session, observer: Observer, address: str, attempt: Attempt, op: Op) -> None:

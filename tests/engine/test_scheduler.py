@@ -300,6 +300,14 @@ def test_an_end_that_the_first_look_of_a_command_saw_counts(lab: Lab, command: s
     assert getattr(lab, command)().exit == 0, "a job that failed before is not this command's"
 
 
+def test_what_has_not_started_is_counted_and_what_is_withdrawn_too(lab: Lab) -> None:
+    lab.write({"a": {"spec": {"seconds": 50}}, "b": {"needs": ["a"]}, "c": {"needs": ["b"]}})
+    assert lab.apply(detach=True).counts["waiting"] == 2
+    outcome = lab.cancel("b")
+    assert (outcome.exit, outcome.counts["cancelled"]) == (0, 1)
+    assert {change.address: change.detail for change in lab.plan().changes}["c"] == "what was accepted of b was cancelled"
+
+
 def test_an_end_that_nobody_waits_for_does_not_count(lab: Lab) -> None:
     lab.write({"bad": {"spec": {"seconds": 5, "exit": 1}}, "good": {"spec": {"seconds": 5}}})
     lab.apply(detach=True)
