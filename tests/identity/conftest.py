@@ -1,4 +1,4 @@
-"""What the tests of identity share: a warm process to fork commands from, a reference server, and a life on each kind of place."""
+"""What the tests of identity share: a warm process to fork commands from, a reference server, a life on each kind of place."""
 
 from collections.abc import Iterator
 from pathlib import Path

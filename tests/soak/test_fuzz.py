@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from tests.entry import Hook
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SECONDS = 10.0
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 64}
 LOTS = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 PROJECT = {
@@ -55,11 +55,13 @@ jobs:
 STATE = "jobform.state.json"
 JOURNAL = "jobform.state.journal"
 
-READ = [("validate",), ("plan",), ("plan", "--offline"), ("plan", "--format", "markdown"), ("graph",), ("status",), ("state", "list")]
+READ = [("plan",), ("plan", "--offline"), ("plan", "--format", "markdown"), ("status",), ("state", "list")]
+FILES = [("validate",), ("graph",), *READ]
 ACT = [("apply", "--auto-approve", "--timeout", "1s"), ("advance",), ("destroy", "--auto-approve", "--timeout", "1s")]
 LOOK = [
-    ("history",), ("history", "train[n=1]"), ("show",), ("state", "show", "train"), ("output", "prep"), ("logs", "fails"), ("state", "pull"),
-    ("status", "--format", "json"), ("wait", "--timeout", "1s"), ("cancel", "train", "--timeout", "1s"), ("rerun", "prep", "--timeout", "1s"),
+    ("history",), ("history", "train[n=1]"), ("show",), ("state", "show", "train"), ("output", "prep"), ("logs", "fails"),
+    ("state", "pull"), ("status", "--format", "json"), ("wait", "--timeout", "1s"), ("cancel", "train", "--timeout", "1s"),
+    ("rerun", "prep", "--timeout", "1s"),
     ("state", "rm", "prep"), ("state", "resolve", "prep", "--not-submitted"), ("lock", "show"),
 ]
 
@@ -79,6 +81,7 @@ class Lab:
             (root / "project" / file).write_bytes(data)
             before = untouchable(root)
             result = self.warm.run(*arguments, cwd=root / "project", env=environ(root), timeout=SECONDS)
+            event(f"{arguments[0]}: exit {result.exit}")
             said = f"{' '.join(arguments)} with {file}:\n{data[:3000]!r}\n{result}"
             assert result.exit in DOCUMENTED, said
             assert "Traceback" not in result.stdout + result.stderr, said
@@ -121,12 +124,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Lab:
 @given(data=st.data())
 def test_damaged_project_files(data: st.DataObject, lab: Lab) -> None:
     file, document = data.draw(st.sampled_from([("jobform.yaml", PROJECT), ("jobs/jobs.yaml", JOBS)]))
-    content = data.draw(mutate.damaged_json(document).map(mutate.as_json) | mutate.damaged_bytes(mutate.as_json(document)))
-    lab.try_(file, content, data.draw(st.sampled_from(READ + ACT)))
+    content = data.draw((mutate.damaged_json(document) | mutate.twisted_json(document)).map(mutate.as_json))
+    lab.try_(file, content, data.draw(st.sampled_from(FILES + ACT)))
 
 
 @LOTS
-@given(content=mutate.damaged_bytes(YAML.encode()), arguments=st.sampled_from(READ + ACT))
+@given(content=mutate.damaged_bytes(YAML.encode()), arguments=st.sampled_from(FILES + ACT))
 def test_damaged_yaml(content: bytes, arguments: tuple[str, ...], lab: Lab) -> None:
     lab.try_("jobs/jobs.yaml", content, arguments)
 
@@ -135,8 +138,12 @@ def test_damaged_yaml(content: bytes, arguments: tuple[str, ...], lab: Lab) -> N
 @given(data=st.data())
 def test_damaged_plan_files(data: st.DataObject, lab: Lab) -> None:
     whole = (lab.base / "project" / "plan.json").read_bytes()
-    content = data.draw(mutate.damaged_json(json.loads(whole)).map(mutate.as_json) | mutate.damaged_bytes(whole))
-    arguments = data.draw(st.sampled_from([("show", "plan.json"), ("apply", "plan.json", "--timeout", "1s"), ("show", "plan.json", "--format", "markdown")]))
+    document = json.loads(whole)
+    damaged = mutate.damaged_json(document) | mutate.twisted_json(document)
+    content = data.draw(damaged.map(mutate.as_json) | mutate.damaged_bytes(whole))
+    arguments = data.draw(st.sampled_from([
+        ("show", "plan.json"), ("apply", "plan.json", "--timeout", "1s"), ("show", "plan.json", "--format", "markdown"),
+    ]))
     lab.try_("plan.json", content, arguments)
 
 
@@ -145,7 +152,9 @@ def test_damaged_plan_files(data: st.DataObject, lab: Lab) -> None:
 def test_damaged_states(data: st.DataObject, lab: Lab) -> None:
     """Damaged, or written by somebody who knows how to seal: a state is read before it is believed."""
     whole = (lab.base / "project" / STATE).read_bytes()
-    content = data.draw(mutate.damaged_json(json.loads(whole)).map(mutate.sealed_state) | mutate.damaged_bytes(whole))
+    document = json.loads(whole)
+    damaged, twisted = mutate.damaged_json(document), mutate.twisted_json(document)
+    content = data.draw((damaged | twisted | twisted).map(mutate.sealed_state) | mutate.damaged_bytes(whole))
     lab.try_(STATE, content, data.draw(st.sampled_from(READ + ACT + LOOK)))
 
 
@@ -154,7 +163,8 @@ def test_damaged_states(data: st.DataObject, lab: Lab) -> None:
 def test_damaged_journals(data: st.DataObject, lab: Lab) -> None:
     whole = (lab.base / "project" / JOURNAL).read_bytes()
     lines = mutate.journal_lines(whole)
-    content = data.draw(mutate.damaged_json(lines).map(mutate.sealed_journal) | mutate.damaged_bytes(whole))
+    damaged, twisted = mutate.damaged_json(lines), mutate.twisted_json(lines)
+    content = data.draw((damaged | twisted | twisted).map(mutate.sealed_journal) | mutate.damaged_bytes(whole))
     lab.try_(JOURNAL, content, data.draw(st.sampled_from(READ + ACT + LOOK)))
 
 
@@ -166,7 +176,8 @@ def test_damaged_markers(data: st.DataObject, lab: Lab) -> None:
     seen = (lab.base / "project" / ".jobform" / "seen.json").read_bytes()
     file, whole, arguments = data.draw(st.sampled_from([
         (".jobform/seen.json", seen, ("plan",)), (".jobform/seen.json", seen, ("advance",)),
-        ("pushed.json", pushed, ("state", "push", "pushed.json")), ("pushed.json", pushed, ("state", "push", "--force", "pushed.json")),
+        ("pushed.json", pushed, ("state", "push", "pushed.json")),
+        ("pushed.json", pushed, ("state", "push", "--force", "pushed.json")),
     ]))
     document = json.loads(whole)
     document.pop("checksum", None)
