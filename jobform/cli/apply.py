@@ -73,7 +73,7 @@ def apply(
 @click.command(epilog="""\b
 Examples:
   jobform destroy                        # shows what would go, and asks for the project's name
-  jobform destroy --auto-approve         # refuses while anything runs
+  jobform destroy --auto-approve         # what is live stays, and is exit 7
   jobform destroy --auto-approve --allow-cancel '*'
 """)
 @project_options

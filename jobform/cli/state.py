@@ -54,7 +54,10 @@ def rm(ctx: click.Context, /, selectors: tuple[str, ...], lock_timeout: str, no_
     target = app(ctx, "human", no_color)
     session = target.session(where(kwargs))
     chosen = editing.forget(session, selectors, LineObserver(target, session), seconds(lock_timeout, "--lock-timeout") or 0.0)
-    target.print(f"Forgot {', '.join(chosen)}.")
+    for address in chosen:
+        tombstone = session.manager.state.tombstones.get(address)
+        if tombstone and tombstone.live:
+            target.print(f"A run of {address} may still be live: `jobform cancel '{address}'` stops it.")
     return 0
 
 

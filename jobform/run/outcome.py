@@ -51,8 +51,8 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
             Diagnostic(
                 Severity.ERROR,
                 "timeout",
-                f"{scheduler.live} attempts have not ended in time",
-                hint="they go on; `jobform wait` waits for them",
+                f"not everything ended in time: {scheduler.live} live, {scheduler.unstarted} waiting to start",
+                hint="what is live goes on; `jobform wait` waits for it and starts the rest",
             )
         ]
         if timed_out

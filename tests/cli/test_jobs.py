@@ -167,7 +167,7 @@ def test_state_commands(cli: Cli, make: Make) -> None:
     document = cli("state", "pull", cwd=directory).stdout
     assert json.loads(document)["serial"] >= 1
     assert cli("state", "rm", "zzz", cwd=directory).exit == 3
-    assert cli("state", "rm", "a", cwd=directory).stdout.rstrip().endswith("Forgot a.")
+    assert cli("state", "rm", "a", cwd=directory).stdout.rstrip().endswith("a: forgotten")
     assert cli("state", "list", cwd=directory).stdout == "b\n"
     older = cli("state", "push", "-", cwd=directory, stdin=document)
     assert older.exit == 5, older
