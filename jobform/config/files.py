@@ -18,6 +18,7 @@ _MAX_DEPTH = 100
 _WILD = re.compile(r"[*?\[]")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_NO_JOBS = "write a job file there, or correct `jobs:`; plan with --dangerous-allow-empty if every job is to be deleted"
 _BACKUP = re.compile(r".*(?:~|\.bak|\.orig|\.swp|\.tmp)|#.*#", re.DOTALL)
 
 
@@ -90,7 +91,8 @@ class ProjectFiles:
         if found or not allow_empty:
             for index in empty:
                 pattern = patterns[index]
-                report(index, FileError("no_match", f"no file matches {_shown(pattern)}", self._other_suffix(pattern)))
+                hint = self._other_suffix(pattern) or ("correct the pattern, or remove it" if found else _NO_JOBS)
+                report(index, FileError("no_match", f"no file matches {_shown(pattern)}", hint))
         return tuple(sorted(found, key=os.fsencode))
 
     def _match(self, pattern: str) -> Iterator[str]:
@@ -145,7 +147,7 @@ class ProjectFiles:
         other = {"yaml": "yml", "yml": "yaml"}.get(suffix)
         if dot and other and next(self._walk("", _parts(f"{stem}.{other}"), [_MAX_VISITED]), None):
             return f"there are files that end with .{other}: add {stem}.{other}"
-        return "correct the pattern, or remove it"
+        return ""
 
 
 def read_given(path: Path, limit: int = MAX_BYTES) -> bytes:

@@ -101,6 +101,7 @@ targets:
 def test_no_job_files_at_all(tmp_path: Path) -> None:
     (found,) = errors(tmp_path, {})
     assert told(found) == "jobform.yaml:1:1 no_match: no file matches 'jobs/*.yaml'"
+    assert "--dangerous-allow-empty" in found.hint
     assert read(tmp_path, {}, ReadOptions(allow_empty=True)).jobs == {}
 
 
