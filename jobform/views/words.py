@@ -78,7 +78,7 @@ _COUNTED = (
 
 def will(change: Change) -> str:
     """`will run again`, `is blocked`: what becomes of an address."""
-    return _WILL[change.action]
+    return "will run again after its stop" if change.reason is Reason.INTERRUPTED_REPLACE else _WILL[change.action]
 
 
 def because(change: Change) -> str:
@@ -112,6 +112,8 @@ def _consequence(change: Change, field: FieldChange) -> str:
         return ""
     if change.action is Action.RERUN:
         return ": the finished run is repeated" if change.phase == "succeeded" else ": the next attempt may end otherwise"
+    if change.reason is Reason.INTERRUPTED_REPLACE:
+        return ": the run that was stopped is made again"
     return ": the present run is stopped and made again" if change.action is Action.REPLACE else ""
 
 

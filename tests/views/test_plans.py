@@ -111,6 +111,16 @@ def test_values_that_differ_between_instances_are_said_to() -> None:
     assert "values of t[a=0], which differ between the instances:" in human(samples.plan(*other))
 
 
+def test_a_replacement_whose_stop_is_done_stops_nothing_more() -> None:
+    change = Change(
+        "a", Action.REPLACE, Reason.INTERRUPTED_REPLACE, "here", attempt=2, phase="cancelled", fields=(field(class_="result"),),
+    )
+    text = human(samples.plan(change))
+    assert "a will run again after its stop on here as attempt 2" in text
+    assert "the run that was stopped is made again" in text
+    assert "will be stopped" not in text
+
+
 def test_what_is_gone_already_is_not_called_as_declared() -> None:
     assert "There is nothing to destroy." in human(replace(samples.plan(), destroy=True))
 
