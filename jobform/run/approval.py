@@ -82,13 +82,13 @@ def verify(session: Session, file: Plan, sights: Sights) -> Plan:
     begun = [run for run in state.runs.values() if run.digest == file.digest and run.changes]
     lineage = "" if begun and file.lineage == "" else session.lineage  # made before there was a state, which its own run began
     own = (
-        (file.lineage, lineage, "lineage"),
-        (file.project, settings.project, "project"),
-        (file.target, settings.target, "target"),
+        (file.project, settings.project, "project", "make the plan in this project"),
+        (file.target, settings.target, "target", f"--target {file.target}" if file.target else "make a new plan"),
+        (file.lineage, lineage, "lineage", "another state is used now than when the plan was made: make a new plan"),
     )
-    for said, present, what in own:
+    for said, present, what, hint in own:
         if said != present:
-            raise StaleError.of("other_" + what, f"this plan is for {what} {said!r}, here it is {present!r}")
+            raise StaleError.of("other_" + what, f"this plan is for {what} {said!r}, here it is {present!r}", hint=hint)
     if plan_digest(file.lineage, file.target, file.changes) != file.digest:
         raise StaleError.of(
             "plan_edited", "the digest of the plan file does not fit its content", hint="it was changed after it was made"

@@ -213,6 +213,7 @@ def test_a_saved_plan_of_another_project_is_refused(lab: Lab, key: str) -> None:
     plan = saved(lab).file
     assert plan
     assert refused(lab, Approval(file=replace(plan, **{key: "another"}))) == {f"other_{key}"}
+    assert refused(lab, Approval(file=replace(plan, target="prod", lineage="another"))) == {"other_target"}, "what to type comes first"
 
 
 @HOWS
