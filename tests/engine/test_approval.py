@@ -213,7 +213,8 @@ def test_a_saved_plan_of_another_project_is_refused(lab: Lab, key: str) -> None:
     plan = saved(lab).file
     assert plan
     assert refused(lab, Approval(file=replace(plan, **{key: "another"}))) == {f"other_{key}"}
-    assert refused(lab, Approval(file=replace(plan, target="prod", lineage="another"))) == {"other_target"}, "what to type comes first"
+    other = replace(plan, target="prod", lineage="another")
+    assert refused(lab, Approval(file=other)) == {"other_target"}, "what to type comes first"
 
 
 @HOWS
