@@ -252,6 +252,7 @@ def conclude(work: Work) -> Outcome:
     ended = outcome_of(
         work.plan, work.run, work.scheduler, work.session.manager.state, stopped=work.stop, timed_out=work.timed_out
     )
+    ended = replace(ended, diagnostics=(*work.session.unkept.values(), *ended.diagnostics))
     if work.run:
         try:
             with work.session.locked(work.options.command, 5.0):

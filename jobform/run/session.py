@@ -14,7 +14,8 @@ from pathlib import Path
 from jobform.config.read import ReadOptions, read_project, read_settings
 from jobform.engine.manager import Manager
 from jobform.engine.places import Places
-from jobform.model.errors import LockHeldError
+from jobform.model.diagnostic import Diagnostic, Severity
+from jobform.model.errors import BackendError, LockHeldError
 from jobform.model.job import BackendBlock, Project, Settings
 from jobform.model.values import Json, digest
 from jobform.protocols import LockInfo, LogSource, Place, Ref, Store, timestamp
@@ -41,10 +42,11 @@ class Session:
     """Opens what a command asks for. Every part raises its own JobformError when it is first touched."""
 
     def __init__(self, runtime: Runtime, where: Where, on_wait: Callable[[LockHeldError], None] = lambda _held: None) -> None:
-        """on_wait: hears that a lock is held and waited for."""
+        """on_wait: hears that a lock is held and waited for. unkept: by attempt's name, why its log could not be kept."""
         self.runtime = runtime
         self.where = where
         self.on_wait = on_wait
+        self.unkept: dict[str, Diagnostic] = {}
 
     @cached_property
     def read_options(self) -> ReadOptions:
@@ -179,7 +181,10 @@ class Session:
         return f"{self.runtime.clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
     def keep_log(self, address: str, number: int) -> None:
-        """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet."""
+        """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet.
+
+        A log that cannot be read is a warning in `unkept`: what the run gave is recorded all the same.
+        """
         record = self.manager.state.jobs.get(address)
         attempt = next((a for a in record.attempts if a.n == number), None) if record else None
         if attempt is None or attempt.removed or not self.places.configured(attempt.backend):
@@ -187,7 +192,14 @@ class Session:
         backend = self.places.backend(attempt.backend)
         name = f"{attempt.name}.log"
         if isinstance(backend, LogSource) and self.store.kept(name) is None:
-            data = backend.kept(Ref.of(attempt.ref), KEPT_LOG)
+            try:
+                data = backend.kept(Ref.of(attempt.ref), KEPT_LOG)
+            except BackendError as error:
+                self.unkept[name] = Diagnostic(
+                    Severity.WARNING, "log_not_kept", f"the log of attempt {number} could not be kept: {error.summary}",
+                    error.detail, address=address,
+                )
+                return
             if data:
                 self.store.keep(name, data)
 

@@ -90,7 +90,7 @@ def one(life: Life, warm: Warm, chance: random.Random, kills: bool) -> tuple[tup
     result = warm.run(*arguments, cwd=life.directory, env=life.env, hook=hook)
     expected = allowed | ({KILLED} if hook else set())
     assert result.exit in expected, f"{' '.join(arguments)}: {result}"
-    assert "Traceback" not in result.stderr, result
+    assert "fault in jobform" not in result.stderr, result
     return arguments, result
 
 
