@@ -122,7 +122,7 @@ def advance(ctx: click.Context, /, parallelism: int, lock_timeout: str, format_:
         except LockHeldError as held:
             outcome = Outcome(2, diagnostics=held.diagnostics)
     code = _end(observer, outcome)
-    return 2 if code == 0 and outcome.progress else code
+    return 2 if code in (0, 8) and outcome.progress else code
 
 
 @click.command(epilog="""\b

@@ -91,6 +91,9 @@ def plan(ctx: click.Context, /, out: str | None, detailed_exitcode: bool, format
         target.tell(made.diagnostics)
     target.print(target.view.plan(made))
     summarise(target, made)
+    if out is not None and format_ == "human":
+        how = f"to do exactly this: jobform apply {shlex.quote(out)}" if made.digest else "made offline, it cannot be applied"
+        target.print(f"\nSaved to {out}; {how}")
     changed = made.needs_approval or any(change.action is Action.BLOCK for change in made.changes)
     return 2 if detailed_exitcode and changed else 0
 

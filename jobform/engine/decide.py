@@ -202,7 +202,7 @@ def _failed(case: Case, last: Attempt) -> Change:
         return _new(case, Action.RERUN, Reason.LOST, detail="the lost run is given up")
     if lost:
         return _change(
-            case, Action.HOLD, Reason.LOST, detail=last.native_reason or "it disappeared while it was running",
+            case, Action.HOLD, Reason.LOST, detail=last.detail or last.native_reason or "it disappeared while it was running",
             hint="--recreate-lost runs it again; rerun: {on: [lost]} always does",
         )
     used_up = allows(case.wanted.policy, last.class_)

@@ -4,7 +4,7 @@ Both answer with the events that would record it, so a plan folds them into a co
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobform.engine.places import Places
@@ -84,14 +84,16 @@ def observe(
     return events, sights
 
 
-def observe_orphans(state: State, places: Places, at: str) -> list[Event]:
+def observe_orphans(state: State, places: Places, at: str, only: Container[str] | None = None) -> list[Resolved]:
     """Whether the runs that removed jobs left behind have ended since; what cannot be read is left as it is."""
     refs: dict[str, dict[Ref, str]] = defaultdict(dict)
     for address, tombstone in state.tombstones.items():
         name = tombstone.backend
+        if only is not None and address not in only:
+            continue
         if tombstone.ref is not None and places.configured(name) and places.scope(name).text == tombstone.scope:
             refs[name][Ref.of(tombstone.ref)] = address
-    events: list[Event] = []
+    events: list[Resolved] = []
     for name, by_ref in refs.items():
         try:
             answers = places.backend(name).read(list(by_ref))

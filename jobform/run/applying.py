@@ -1,7 +1,7 @@
 """The apply use cases: accept a plan, then one step after another until what was accepted has ended."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -119,7 +119,7 @@ def follow(
         return _drive(work)
 
 
-def record(session: Session, observer: Observer, events: list[Event]) -> None:
+def record(session: Session, observer: Observer, events: Sequence[Event]) -> None:
     """Make events durable, then tell of them. Under the lock."""
     if events:
         session.manager.record(events)

@@ -9,6 +9,7 @@ from jobform.engine.intents import intent_of
 from jobform.engine.manager import Manager
 from jobform.engine.means import Stop
 from jobform.engine.needs import NEW_ATTEMPT
+from jobform.engine.refresh import observe_orphans
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector
 from jobform.model.diagnostic import Severity
@@ -18,10 +19,13 @@ from jobform.model.graph import closure
 from jobform.model.state import Accepted, Attempt, Op, Record, RunChange, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
-from jobform.protocols import Actual, Gone, Ref
+from jobform.protocols import Ref
 from jobform.run.applying import ApplyOptions, Observer, follow, record
 from jobform.run.outcome import Outcome
 from jobform.run.session import Session
+
+ORPHAN_PATIENCE = 60.0
+"""Seconds that `cancel` waits for the end of a run which a removed job left behind."""
 
 
 def select(state: State, selectors: Iterable[str]) -> list[str]:
@@ -60,17 +64,20 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
     """
     wanted = list(selectors)
     chosen: list[str] = []
+    orphans: list[str] = []
     withdrawn = 0
 
     def stop_all(manager: Manager) -> None:
         nonlocal withdrawn
-        orphans = [text for text in wanted if text not in manager.state.jobs and _orphan(manager.state, text)]
+        orphans.extend(text for text in wanted if text not in manager.state.jobs and _orphan(manager.state, text))
         for address in orphans:
-            _cancel_orphan(session, observer, address)
+            _cancel_orphan(session, address)
         chosen.extend(select(manager.state, [text for text in wanted if text not in orphans]))
         withdrawn = len(orphans) + sum(_cancel(session, observer, address) for address in chosen)
 
     outcome = follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
+    if not options.detach:
+        _await_orphans(session, observer, orphans, stop)
     others = tuple(found for found in outcome.diagnostics if found.code not in ("job_cancelled", "change_cancelled"))
     stopped = outcome.exit == 8 and all(found.severity is Severity.WARNING for found in others)
     counts = {**outcome.counts, "cancelled": outcome.counts["cancelled"] + withdrawn}
@@ -201,8 +208,8 @@ def _orphan(state: State, address: str) -> bool:
     return tombstone is not None and tombstone.live
 
 
-def _cancel_orphan(session: Session, observer: Observer, address: str) -> None:
-    """Stop the run that a removed job left behind; it is resolved once the backend says that it has ended."""
+def _cancel_orphan(session: Session, address: str) -> None:
+    """Ask for the stop of the run that a removed job left behind. It is no journalled call: made twice, it does the same."""
     tombstone = session.manager.state.tombstones[address]
     if tombstone.ref is None:
         raise FailedError.of(
@@ -213,21 +220,28 @@ def _cancel_orphan(session: Session, observer: Observer, address: str) -> None:
     backend, ref = session.places.backend(tombstone.backend), Ref.of(tombstone.ref)
     try:
         backend.cancel(ref, only_if_waiting=False)
-        answer = backend.read([ref]).get(ref)
-        clock = session.runtime.clock
-        deadline = clock.monotonic() + 60.0
-        while isinstance(answer, Actual) and answer.ended_at is None and clock.monotonic() < deadline:
-            clock.sleep(0.1)
-            answer = backend.read([ref]).get(ref)
     except BackendError as error:
         raise FailedError.of(
             "cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail
         ) from error
-    if not isinstance(answer, Gone) and not (isinstance(answer, Actual) and answer.ended_at):
-        raise FailedError.of(
-            "still_live", f"the run that {address} left behind has not ended yet", hint="run the command again in a while"
-        )
-    record(session, observer, [Resolved(address, session.now(), session.who, "ended")])
+
+
+def _await_orphans(session: Session, observer: Observer, addresses: Iterable[str], stop: Stop) -> None:
+    """Look, and let the lock go between two looks, until the backend says that these runs have ended. Raises FailedError."""
+    clock, left = session.runtime.clock, set(addresses)
+    deadline = clock.monotonic() + ORPHAN_PATIENCE
+    while left and not stop.requested:
+        with session.locked("cancel", 5.0) as manager:
+            over = observe_orphans(manager.state, session.places, session.now(), left)
+            record(session, observer, over)
+            left -= {event.address for event in over}
+        if left and clock.monotonic() > deadline:
+            raise FailedError.of(
+                "still_live", f"the run that {min(left)} left behind has not ended yet", address=min(left),
+                hint="its stop was asked for; the next plan looks again",
+            )
+        if left:
+            clock.sleep(0.1)
 
 
 def _rerun_events(session: Session, state: State, addresses: Iterable[str]) -> list[Event]:

@@ -61,7 +61,7 @@ def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sight
     _fold(state, recover(state, session.places, intents, at))
     live = [address for address, record in state.jobs.items() if record.last and not record.last.ended]
     events, sights = observe(state, session.places, live, at)
-    _fold(state, events + observe_orphans(state, session.places, at))
+    _fold(state, [*events, *observe_orphans(state, session.places, at)])
     return sights
 
 
