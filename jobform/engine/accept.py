@@ -25,7 +25,7 @@ def acceptance(
     events: list[Event] = [] if run in state.runs else [RunStarted(run, at, command, who, commit, digest_, listed)]
     stored: set[str] = set(state.specs)
     for change in acting:
-        if change.source:
+        if change.source in state.jobs:  # else a crash came right after this move, and the rest is accepted now
             events.append(Moved(change.source, change.address, at))
         before = state.jobs.get(change.source) if change.action is Action.MOVE else None
         if before and (before.accepted is None or before.desired == change.desired):

@@ -120,6 +120,10 @@ def _stale(session: Session, change: Change, state: State, sights: Sights) -> It
         yield _moved(change, "its spec in the plan file is not the one that its hash names")
     elif desired_hash(change, block) != change.desired_hash:
         yield _moved(change, f"the settings of backend {change.backend!r} are not those of the plan")
+    taken = state.tombstones.get(change.address)
+    if change.source in state.jobs and (change.address in state.jobs or (taken and taken.live)):
+        yield _moved(change, f"{change.address} is somebody else's by now")
+        return
     there = state if not change.source else replace(state, jobs={**state.jobs, **_at(state, change)})
     if precondition(change.address, there, change, sights) != change.precondition:
         record = there.jobs.get(change.address)
