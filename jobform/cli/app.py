@@ -43,6 +43,11 @@ class Context:
     sessions: "list[Session]" = field(default_factory=list)
     streams: "tuple[Output, Output] | None" = None
 
+    def close(self) -> None:
+        """Fold what was recorded into a snapshot; quiet when nothing was, or when it is done already."""
+        for session in self.sessions:
+            session.close()
+
 
 class App:
     """One command's surroundings. Commands get it from `app()`."""
@@ -94,6 +99,10 @@ class App:
     def streams_events(self) -> None:
         """Standard output is JSON Lines, not one document."""
         self._context.document = False
+
+    def close(self) -> None:
+        """Fold what this command recorded into a snapshot; quiet when nothing was."""
+        self._context.close()
 
     def print(self, text: str) -> None:
         """Results go to standard output, with a line break at their end."""
@@ -168,8 +177,7 @@ def _closing(context: Context) -> Iterator[None]:
     try:
         yield
     finally:
-        for session in context.sessions:
-            session.close()
+        context.close()
 
 
 def _with_defaults(group: click.Group, arguments: list[str], environ: Mapping[str, str]) -> list[str]:

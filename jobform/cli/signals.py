@@ -47,6 +47,7 @@ def stopping(target: App) -> Iterator[Stop]:
     target.stdout.on_lost = lost
     try:
         yield stop
+        target.close()  # what was recorded is folded under the same protection
     finally:
         target.stdout.on_lost = go_on  # how it ended is the exit code, heard or not
         for number, handler in before.items():
