@@ -33,7 +33,7 @@ class Desk:
     def __init__(self, settings: dict[str, Json] | None = None, *, completes: bool = True, script: object = None) -> None:
         self.clock = ManualClock()
         self.ledger = Ledger()
-        self.world = World(lambda: self.clock.now().timestamp(), self.ledger, script)  # type: ignore[arg-type]
+        self.world = World(lambda: self.clock.now().timestamp(), self.ledger, script)  # type: ignore[arg-type]  # tests give any mapping
         self.place = Place(Path(), self.clock, no_effect, {})
         block = BackendBlock("ref", "reference", settings or {})
         self.backend: Backend = ReferenceType(world=self.world, completes=completes).open(block, self.place)
