@@ -136,13 +136,15 @@ class Session:
 
     def _refuse_itself(self, manager: Manager) -> None:
         """A job that changed its own project would wait for its own end. Raises LockHeldError."""
-        name, address = self.runtime.environ.get("JOBFORM_NAME"), self.runtime.environ.get("JOBFORM_ADDRESS", "")
-        record = manager.state.jobs.get(address)
-        if name and record and record.last and record.last.name == name and not record.last.ended:
-            raise LockHeldError.of(
-                "inside_job", f"this command runs inside {address}, a job of this very project that has not ended",
-                detail="it would wait for itself", hint="use another project, or let the job end first",
-            )
+        name = self.runtime.environ.get("JOBFORM_NAME")
+        if not name:
+            return
+        for address, record in manager.state.jobs.items():  # by its remote name: the address may have been moved meanwhile
+            if record.last and record.last.name == name and not record.last.ended:
+                raise LockHeldError.of(
+                    "inside_job", f"this command runs inside {address}, a job of this very project that has not ended",
+                    detail="it would wait for itself", hint="use another project, or let the job end first",
+                )
 
     def lock_info(self, command: str) -> LockInfo:
         return LockInfo(
