@@ -89,6 +89,8 @@ def _removed(case: Case) -> Change:
     hint = f"--allow-cancel '{case.address}' stops it"
     if not case.flags.destroy:
         hint = f"`removed: [{{job: {case.address}, cancel: true}}]` stops it, the same without cancel forgets it; {hint} too"
+    if case.protected:
+        hint = _lifting(case)
     return _change(case, Action.BLOCK, Reason.LIVE, detail="it is running, and nobody said that it may be stopped", hint=hint)
 
 
@@ -105,8 +107,10 @@ def _never_ran(case: Case) -> Change:
         return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
     if case.settled == "cancelled" and not case.flags.rerun:
         return _cancelled(case)
-    reason = Reason(accepted.reason) if accepted and case.same else Reason.NEW
-    return _new(case, Action.CREATE, reason)
+    if record and record.desired and case.wanted and case.job and not case.same:  # accepted before, and never begun
+        before, schema = case.specs(record.desired.spec), case.schema(case.wanted.type)
+        return _new(case, Action.CREATE, Reason.NEW, fields=spec_changes(schema, before, case.job.spec, case.job.locate))
+    return _new(case, Action.CREATE, Reason(accepted.reason) if accepted and case.same else Reason.NEW)
 
 
 def _live(case: Case, last: Attempt) -> Change:
@@ -319,8 +323,13 @@ def _guard(case: Case, change: Change) -> Change:
         return change
     return _change(
         case, Action.BLOCK, Reason.PROTECTED, fields=change.fields, detail=f"it is protected, and this would {change.action} it",
-        hint="lifting the protection takes an apply of its own: set protect: false, change nothing else of this job, and apply",
+        hint=_lifting(case),
     )
+
+
+def _lifting(case: Case) -> str:
+    declared = "change nothing else of this job" if case.wanted else "put its entry back as it was"
+    return f"lifting the protection takes an apply of its own: {declared}, set protect: false, and apply"
 
 
 def _already_accepted(case: Case, change: Change) -> bool:
