@@ -352,6 +352,7 @@ class Screen:
     width: int = 100
 
 
+@runtime_checkable
 class View(Protocol):
     """Turns values into text. A view never decides and never computes; it masks nothing itself: its `Screen` does."""
 

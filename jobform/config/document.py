@@ -16,9 +16,6 @@ A span is four character offsets of 24 bits in one integer, from high to low: ke
 An item of a list and the root have no key: both key offsets are 0. One integer costs a quarter of a tuple of four.
 """
 
-MAX_CHARACTERS = 2**24 - 1
-"""The longest text whose offsets fit into a span."""
-
 _MASK = 2**24 - 1
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 

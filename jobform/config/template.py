@@ -99,11 +99,6 @@ def _block(text: str) -> Expression:
     return Expression(text, block=True)
 
 
-def has_template(text: str) -> bool:
-    """Whether a text is anything but itself."""
-    return "{" in text and ("{{" in text or "{%" in text or "{#" in text)
-
-
 def split(text: str) -> tuple[Piece, ...]:
     """A text as literal pieces and expressions, in order; a text that is one expression is that expression alone.
 

@@ -14,7 +14,6 @@ from jobform.config.files import FileError, read_given
 from jobform.config.findings import Findings
 from jobform.config.load import MAX_DEPTH, load
 from jobform.model.diagnostic import Range
-from jobform.model.errors import UsageError
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path
 
@@ -53,14 +52,6 @@ class _Source:
 
     label: str
     where: Range | None = None
-
-
-def parse_assignment(text: str) -> tuple[str, str]:
-    """Name and value of `--var NAME=VALUE`. Raises UsageError."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError.of("bad_assignment", f"--var {_short(text)!r} is not NAME=VALUE", hint="write --var NAME=VALUE")
-    return name, value
 
 
 def read_variables(project: Document, target: str | None, given: Given, findings: Findings) -> Variables:

@@ -35,12 +35,6 @@ class OnChange(StrEnum):
     FINISH = "finish"
 
 
-RERUN_CLASSES = (
-    "changed", "dependency", "lost", "failed", "user_error", "oom", "timeout", "preempted", "no_capacity", "infra",
-)
-"""Everything that `rerun.on` accepts; `failed` stands for every failure class."""
-
-
 @dataclass(frozen=True, slots=True)
 class Need:
     """job: a rendered selector. addresses: the addresses that it selected when the project was read, in address order."""

@@ -18,7 +18,7 @@ from jobform.views.screen import painter
 
 
 class HumanView:
-    """See `protocols.View` and `reports.Reports`. The only control characters returned are LF and jobform's own colour codes."""
+    """See `protocols.View`. The only control characters returned are LF and jobform's own colour codes."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

@@ -26,7 +26,7 @@ _TYPE_OF: Mapping[type[Event], str] = {cls: name for name, cls in EVENT_TYPES.it
 
 
 class JsonView:
-    """See `protocols.View` and `reports.Reports`. Documents end with a line break, events and the lines around them do not."""
+    """See `protocols.View`. Documents end with a line break, events and the lines around them do not."""
 
     def __init__(self, screen: Screen) -> None:
         del screen  # JSON has neither colour nor width

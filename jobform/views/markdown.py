@@ -43,7 +43,7 @@ _RARE = {"move", "adopt", "forget", "accepted"}
 
 
 class MarkdownView:
-    """See `protocols.View` and `reports.Reports`. Everything but plans is the human view's text inside a code block."""
+    """See `protocols.View`. Everything but plans is the human view's text inside a code block."""
 
     def __init__(self, screen: Screen) -> None:
         self._human = HumanView(Screen(screen.out, colour=False, width=_WIDTH))

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Protocol, runtime_checkable
 
 from jobform.model.address import address_key
 from jobform.model.state import Attempt, Phase, Record, Run, State, Tombstone
@@ -19,35 +18,6 @@ PHASE_STYLES: Mapping[Phase, str | None] = {
     Phase.PENDING: None, Phase.RUNNING: "cyan", Phase.SUCCEEDED: "green", Phase.FAILED: "red", Phase.CANCELLED: "yellow",
     Phase.UNKNOWN: "magenta",
 }
-
-
-@runtime_checkable
-class Reports(Protocol):
-    """What jobform's own views offer beyond `protocols.View`. Reports end with a line break, lines of an event stream do not."""
-
-    def history(self, address: str, attempts: Iterable[Attempt], now: datetime) -> str:
-        """The attempts of one address, oldest first."""
-
-    def runs(self, runs: Iterable[Run]) -> str:
-        """The commands that changed something, in the order given."""
-
-    def outputs(self, outputs: Mapping[str, Json]) -> str:
-        """A job's outputs, or any one of them, by key."""
-
-    def state_list(self, state: State) -> str:
-        """Every address that the state knows."""
-
-    def show_record(self, state: State, address: str) -> str:
-        """All that is known of one address. Raises KeyError if the state does not know it."""
-
-    def lock(self, info: LockInfo | None) -> str:
-        """Who holds the state's lock."""
-
-    def version_line(self) -> str:
-        """What an event stream starts with, "" in a view that says nothing there."""
-
-    def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
-        """What an event stream ends with. counts: jobs by how they ended (`succeeded`, `failed`, `held`, ...)."""
 
 
 def status_text(state: State, now: datetime, paint: Paint) -> str:

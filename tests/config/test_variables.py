@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
+from jobform.cli.options import where
 from jobform.config.read import ReadOptions
-from jobform.config.variables import parse_assignment
-from jobform.model.errors import InputError, UsageError
+from jobform.model.errors import InputError
 from jobform.model.job import Settings
 
 from .projects import settings
@@ -133,8 +134,11 @@ def test_what_is_wrong_in_a_declaration(tmp_path: Path, declaration: str, messag
 
 
 def test_assignments_on_the_command_line() -> None:
-    assert parse_assignment("a=b=c") == ("a", "b=c")
-    assert parse_assignment("a=") == ("a", "")
+    def parsed(text: str) -> tuple[tuple[str, str], ...]:
+        return where({"variables": (text,), "var_files": (), "chdir": ".", "target": None, "accept_older_state": False}).variables
+
+    assert parsed("a=b=c") == (("a", "b=c"),)
+    assert parsed("a=") == (("a", ""),)
     for text in ("a", "=1", ""):
-        with pytest.raises(UsageError):
-            parse_assignment(text)
+        with pytest.raises(click.UsageError):
+            parsed(text)

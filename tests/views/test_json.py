@@ -17,7 +17,6 @@ from jobform.protocols import Screen, View
 from jobform.views.human import HumanView
 from jobform.views.json import JsonView, plain
 from jobform.views.markdown import MarkdownView
-from jobform.views.reports import Reports
 from tests.views import samples
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -145,6 +144,6 @@ def test_a_record_comes_with_its_specs() -> None:
 @pytest.mark.parametrize("make", [HumanView, JsonView, MarkdownView])
 def test_every_view_offers_every_report(make: Callable[[Screen], View]) -> None:
     view = make(Screen(io.StringIO()))
-    assert isinstance(view, Reports)
+    assert isinstance(view, View)
     with pytest.raises(KeyError):
         view.show_record(samples.state(), "nobody")
