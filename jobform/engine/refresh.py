@@ -91,7 +91,7 @@ def observe_orphans(state: State, places: Places, at: str, only: Container[str] 
         name = tombstone.backend
         if only is not None and address not in only:
             continue
-        if tombstone.ref is not None and places.configured(name) and places.scope(name).text == tombstone.scope:
+        if tombstone.ref is not None and places.configured(name) and places.scope(name).is_place(tombstone.scope):
             refs[name][Ref.of(tombstone.ref)] = address
     events: list[Resolved] = []
     for name, by_ref in refs.items():
@@ -189,7 +189,7 @@ def _elsewhere(places: Places, name: str, attempt: Attempt | Intent | None, addr
     if attempt is None or not attempt.scope:
         return False
     scope = places.scope(name)
-    if scope.text == attempt.scope:
+    if scope.is_place(attempt.scope):
         return False
     if places.type(name).foreign_scope == "hold":
         return True

@@ -8,7 +8,7 @@ from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.state import Attempt, Phase, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json
-from jobform.protocols import LogSource, Ref
+from jobform.protocols import LogOptions, LogSource, Ref
 from jobform.run.planning import copy_of, look, warnings_of
 from jobform.run.session import Session
 
@@ -78,7 +78,7 @@ def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | Non
         if isinstance(backend, LogSource):
             seen = False
             try:
-                for chunk in backend.logs(Ref.of(attempt.ref), follow=follow, tail=tail):
+                for chunk in backend.logs(Ref.of(attempt.ref), LogOptions(follow=follow, tail=tail)):
                     seen = True
                     yield chunk
             except BackendError as error:

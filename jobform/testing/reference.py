@@ -148,7 +148,8 @@ class ReferenceBackend:
                 if error.code != "no_run":
                     raise
 
-    def delete(self, ref: Ref) -> None:
+    def delete(self, ref: Ref, *, whole: bool = False) -> None:
+        del whole  # attempts share nothing here
         with self._call("delete", _id(ref)):
             try:
                 self._service.delete(self._namespace, _id(ref))

@@ -33,6 +33,7 @@ from jobform.protocols import (
     Backend,
     Found,
     Gone,
+    LogOptions,
     Mark,
     Place,
     ReadError,
@@ -120,8 +121,9 @@ class LocalBackend:
                 return
             self._make_stop(proof, start)
 
-    def delete(self, ref: Ref) -> None:
+    def delete(self, ref: Ref, *, whole: bool = False) -> None:
         """Removes the run directory, then the proof. Raises BackendError while the run is live."""
+        del whole  # attempts share nothing here
         run, name = _parse(ref)
         proof = self._home.proof(run)
         gone = self._home.runs / f".deleted-{run}"
@@ -140,7 +142,7 @@ class LocalBackend:
             if gone.exists():
                 shutil.rmtree(gone)
 
-    def logs(self, ref: Ref, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         """stdout, then stderr, then what is added to either. tail: so many last lines of each.
 
         When the files were removed: the end of them as it was kept.
@@ -152,7 +154,7 @@ class LocalBackend:
             shown = False
             for data in stream(
                 (directory / "stdout.log", directory / "stderr.log"), self._place.clock, lambda: self._over(ref),
-                follow=follow, tail=tail,
+                follow=options.follow, tail=options.tail,
             ):
                 shown = True
                 yield data

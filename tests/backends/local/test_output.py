@@ -12,6 +12,7 @@ import pytest
 from jobform.backends.local.logs import stream
 from jobform.backends.local.masks import Blanks
 from jobform.model.state import Phase
+from jobform.protocols import LogOptions
 from jobform.testing.clock import ManualClock
 from tests.backends.local.world import World, finish, make_mark, python, reach, shell, until
 
@@ -19,9 +20,9 @@ from tests.backends.local.world import World, finish, make_mark, python, reach, 
 def test_following_shows_everything_up_to_the_end(world: World) -> None:
     backend, mark = world.open(), make_mark("job")
     ref = backend.submit(shell("for i in 1 2 3; do echo out$i; echo err$i >&2; sleep 0.1; done; printf last"), mark)
-    seen = b"".join(backend.logs(ref, follow=True, tail=None))
+    seen = b"".join(backend.logs(ref, LogOptions(follow=True)))
     assert sorted(seen.split()) == sorted([b"out1", b"out2", b"out3", b"err1", b"err2", b"err3", b"last"])
-    assert b"".join(backend.logs(ref, follow=False, tail=None)) == b"out1\nout2\nout3\nlasterr1\nerr2\nerr3\n"
+    assert b"".join(backend.logs(ref, LogOptions(follow=False))) == b"out1\nout2\nout3\nlasterr1\nerr2\nerr3\n"
 
 
 def test_following_shows_output_while_the_job_runs(world: World) -> None:
@@ -30,7 +31,7 @@ def test_following_shows_output_while_the_job_runs(world: World) -> None:
     chunks: list[bytes] = []
 
     def follow() -> None:
-        chunks.extend(backend.logs(ref, follow=True, tail=None))
+        chunks.extend(backend.logs(ref, LogOptions(follow=True)))
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -45,7 +46,7 @@ def test_a_job_that_waits_has_no_output_yet(world: World) -> None:
     blocker = backend.submit(shell("exec sleep 60", address="blocker"), make_mark("blocker"))
     reach(backend, blocker, Phase.RUNNING)
     ref = backend.submit(shell("echo hello"), make_mark("job"))
-    assert list(backend.logs(ref, follow=False, tail=None)) == [b""] or list(backend.logs(ref, follow=False, tail=None)) == []
+    assert list(backend.logs(ref, LogOptions(follow=False))) == [b""] or list(backend.logs(ref, LogOptions(follow=False))) == []
     assert backend.kept(ref, 100) == b""
 
 

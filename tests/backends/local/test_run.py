@@ -13,7 +13,7 @@ import pytest
 
 from jobform.model.errors import BackendError
 from jobform.model.state import Phase
-from jobform.protocols import Found, Gone
+from jobform.protocols import Found, Gone, LogOptions
 from tests.backends.local.world import World, alive, finish, job, make_mark, now, python, reach, shell, until
 
 
@@ -259,7 +259,7 @@ def test_deleting_a_run_directory_loses_no_outcome(world: World) -> None:
     assert backend.kept(ref, 100) == b"kept\n"
     (world.project / ".jobform").rename(world.project / "removed too")
     assert now(world.open(), ref) == actual
-    assert b"".join(backend.logs(ref, follow=True, tail=None)) == b"kept\n"
+    assert b"".join(backend.logs(ref, LogOptions(follow=True))) == b"kept\n"
     backend.delete(ref)
 
 

@@ -1,0 +1,81 @@
+"""The seams: what a backend, a store and a view must offer, and the values that cross them.
+
+Plug-ins register an object under the entry point groups `jobform.backends`, `jobform.stores` and `jobform.views`; what comes with
+jobform registers the same way. Vendor exceptions never cross a seam: `BackendError` and `StateError` do.
+"""
+
+from jobform.protocols.backend import (
+    UNKNOWN_TEXT,
+    Absent,
+    Actual,
+    Backend,
+    BackendType,
+    Comparing,
+    Difference,
+    Forecast,
+    Found,
+    Gone,
+    Intended,
+    LogOptions,
+    LogSource,
+    Mark,
+    Place,
+    Preflight,
+    ReadError,
+    Ref,
+    Releasing,
+    Scope,
+    Submission,
+    Unknown,
+)
+from jobform.protocols.store import (
+    LockInfo,
+    Store,
+    Stored,
+    StoreType,
+)
+from jobform.protocols.view import (
+    Screen,
+    View,
+)
+from jobform.protocols.world import (
+    Clock,
+    Effect,
+    no_effect,
+    timestamp,
+)
+
+__all__ = [
+    "UNKNOWN_TEXT",
+    "Absent",
+    "Actual",
+    "Backend",
+    "BackendType",
+    "Clock",
+    "Comparing",
+    "Difference",
+    "Effect",
+    "Forecast",
+    "Found",
+    "Gone",
+    "Intended",
+    "LockInfo",
+    "LogOptions",
+    "LogSource",
+    "Mark",
+    "Place",
+    "Preflight",
+    "ReadError",
+    "Ref",
+    "Releasing",
+    "Scope",
+    "Screen",
+    "Store",
+    "StoreType",
+    "Stored",
+    "Submission",
+    "Unknown",
+    "View",
+    "no_effect",
+    "timestamp",
+]
