@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING
 
 from jobform.model.units import DURATION_PATTERN, QUANTITY_PATTERN
 from jobform.model.values import Json, Path
-from jobform.schema_rules import LISTS, MAPS, SINGLES, Node, Rule, RuleTree, Schema, normalise, resolve_ref, subschemas
+from jobform.schema_rules import (
+    AFTER_END,
+    LISTS,
+    MAPS,
+    NAME,
+    SINGLES,
+    Node,
+    Rule,
+    RuleTree,
+    Schema,
+    annotated,
+    normalise,
+    resolve_ref,
+    subschemas,
+)
 from jobform.schema_rules import fingerprint as _fingerprint
 from jobform.schema_rules import rules_version as _rules_version
 
@@ -147,6 +161,22 @@ class SpecSchema:
         """The hash of what can change a job's result: its result fields as written, normalised, and its inputs' hashes."""
         return _fingerprint(spec, inputs, self._rules.root)
 
+    def given_name(self, spec: Mapping[str, Json]) -> str | None:
+        """The name that a user gave to the run's object, None if there is none or it is not known yet."""
+        return next((value for path in self._names if isinstance(value := _at(spec, path), str)), None)
+
+    def holds_back(self, spec: Mapping[str, Json]) -> bool:
+        """Whether the spec has a field that is not sent before the outcome is recorded."""
+        return any(_at(spec, path) is not None for path in self._after_end)
+
+    @cached_property
+    def _names(self) -> tuple[Path, ...]:
+        return annotated(self._whole, NAME)
+
+    @cached_property
+    def _after_end(self) -> tuple[Path, ...]:
+        return annotated(self._whole, AFTER_END)
+
     @cached_property
     def rules_version(self) -> str:
         """Fingerprints are comparable when they were computed with the same version."""
@@ -171,6 +201,15 @@ class SpecSchema:
         from jobform.schema_messages import is_unknown_raw, is_unknown_rendered
 
         return is_unknown_raw if self._raw else is_unknown_rendered
+
+
+def _at(value: Json | Mapping[str, Json], path: Path) -> Json:
+    """What is at a path of keys, None if nothing is."""
+    for part in path:
+        if not isinstance(value, Mapping) or not isinstance(part, str):
+            return None
+        value = value.get(part)
+    return value  # type: ignore[return-value]  # a mapping of the spec is JSON
 
 
 def _refuse(uri: str) -> Schema:

@@ -47,7 +47,15 @@ _INHERITED = {
     "x-jobform-secret": "secret",
 }
 
-ANNOTATIONS = frozenset(_INHERITED) | {"x-jobform-list-key", "x-jobform-type", "x-jobform-template", "x-jobform-expected"}
+NAME = "x-jobform-name"
+"""Marks the field with which a user names the run's object on the service."""
+
+AFTER_END = "x-jobform-after-end"
+"""Marks a field that is not sent before the outcome is recorded, since it may make the service forget the run."""
+
+ANNOTATIONS = frozenset(_INHERITED) | {
+    "x-jobform-list-key", "x-jobform-type", "x-jobform-template", "x-jobform-expected", NAME, AFTER_END,
+}
 """Every annotation that a schema of ours may carry."""
 
 
@@ -253,6 +261,21 @@ def type_of(value: Json) -> str:
     if isinstance(value, float):
         return "number"
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
+
+
+def annotated(document: Schema, annotation: str) -> tuple[Path, ...]:
+    """The paths of the named properties that carry an annotation, in the schema's order; a schema inside itself is not entered."""
+
+    def below(schema: Json, path: Path, inside: frozenset[int]) -> Iterator[Path]:
+        if not isinstance(schema, dict) or id(schema) in inside:
+            return
+        for layer in _layers(document, schema):
+            if layer.get(annotation) is True:
+                yield path
+            for name, item in _mapping(layer.get("properties")).items():
+                yield from below(item, (*path, name), inside | {id(schema), id(layer)})
+
+    return tuple(dict.fromkeys(below(document, (), frozenset())))
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

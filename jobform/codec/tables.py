@@ -80,18 +80,20 @@ DESIRED = Shape(
 )
 ACCEPTED = Shape(
     Accepted, action=text, reason=text, run=text, at=text, digest=text, attempt=natural, stop=optional(natural),
-    settled=optional(text),
+    settled=optional(text), fixed=array(text),
 )
 INTENT = Shape(
     Intent, op=member(Op), attempt=natural, token=text, name=text, mark=text, body_hash=text, at=text, run=text, backend=text,
     scope=text, generation=integer, fingerprint=text, rules=text, spec=text, used=values, inputs=mapping(text),
+    held=boolean, whole=boolean,
 )
 ATTEMPT = Shape(
     Attempt, n=natural, token=text, name=text, mark=text, backend=text, scope=text, generation=integer, fingerprint=text,
     rules=text, spec=text, body_hash=text, run=text, begun_at=text, submitted_at=text, ref=free,
     updates=array(Shape(Update, at=text, run=text, spec=text)), used=values, inputs=mapping(text), phase=member(Phase),
     detail=text, class_=optional(text), native_reason=text, exit=optional(integer), outputs=optional(values),
-    started_at=optional(text), ended_at=optional(text), asked_stop=boolean, removed=boolean,
+    started_at=optional(text), ended_at=optional(text), asked_stop=boolean, removed=boolean, held=boolean,
+    cleared=boolean,
 )
 RECORD = Shape(
     Record, backend=text, scope=text, desired=optional(DESIRED), accepted=optional(ACCEPTED), intent=optional(INTENT),
@@ -138,9 +140,9 @@ CHANGE = Shape(
     Change, address=text, action=member(Action), reason=member(Reason), backend=text, accepted=boolean,
     fields=array(Shape(
         FieldChange, path=text, before=free, after=free, has_before=boolean, has_after=boolean, source=text, class_=text,
-        mutable=text, sensitive=boolean, reason=text, range=optional(RANGE),
+        mutable=text, sensitive=boolean, reason=text, range=optional(RANGE), by=text, ignored=boolean,
     )),
     after=array(text), attempt=natural, stop=optional(natural), precondition=text, desired_hash=text, desired=optional(DESIRED),
     spec=optional(document), detail=text, hint=text, source=text, range=optional(RANGE), phase=text,
-    running_seconds=optional(number),
+    running_seconds=optional(number), fixed=array(text),
 )

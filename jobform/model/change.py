@@ -62,6 +62,8 @@ class Reason(StrEnum):
     OTHER_MACHINE = "other_machine"
     SKIPPED = "skipped"
     INTERRUPTED_REPLACE = "interrupted_replace"
+    REFUSED = "refused"
+    NAME_TAKEN = "name_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class FieldChange:
 
     path: dotted, from the job's entry (`spec.command`, `needs`, `generation`). has_before / has_after: False when the key is
     absent. source: `desired` (YAML against what was applied) or `actual` (the backend against what was applied: drift).
-    class_: result, placement, operational or policy. reason: why the class and mutability are what they are.
+    class_: result, placement, operational or policy. reason: why the class and mutability are what they are. by: who made the
+    drift, as the service calls them. ignored: drift that the job's `ignore_drift` covers.
     """
 
     path: str
@@ -84,6 +87,8 @@ class FieldChange:
     sensitive: bool = False
     reason: str = ""
     range: Range | None = None
+    by: str = ""
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Change:
     accepted: an earlier apply already said yes; it is listed apart and enters neither the digest nor exit code 2.
     after: addresses whose attempts must end first. attempt / stop: as in `state.Accepted`.
     precondition, desired_hash: hashes that approval binds to. desired / spec: what would be accepted (None for delete, forget,
-    hold ...). source: the old address of a move.
+    hold ...). source: the old address of a move. fixed: as in `state.Accepted`.
     """
 
     address: str
@@ -115,6 +120,7 @@ class Change:
     range: Range | None = None
     phase: str = ""
     running_seconds: float | None = None
+    fixed: tuple[str, ...] = ()
 
     @property
     def acting(self) -> bool:

@@ -33,6 +33,7 @@ class Op(StrEnum):
     UPDATE = "update"
     CANCEL = "cancel"
     DELETE = "delete"
+    RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Accepted:
     """The change of the last apply that touched an address.
 
     attempt: the number of the attempt to make (create, rerun, replace, adopt), else of the attempt that is acted on.
-    stop: the number of the attempt that may be stopped: the explicit yes; it covers no later attempt.
+    stop: the number of the attempt that may be stopped: the explicit yes; it covers no later attempt. fixed: dotted paths of
+    fields that the service does not change in place, whatever their rule says; the next attempt gets them.
     settled: None while open, else done, superseded, cancelled, dependency_failed or skipped. A settled change never starts by
     itself.
     """
@@ -66,6 +68,7 @@ class Accepted:
     attempt: int
     stop: int | None = None
     settled: str | None = None
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Intent:
     """A mutating call whose end is not recorded: resolved before its address is touched again.
 
     The fields from `generation` on are those of the attempt to be; they are empty unless op is submit (spec also for update).
+    held: a part of the spec is not sent before the outcome is recorded. whole: a delete that takes what attempts shared along.
     """
 
     op: Op
@@ -100,6 +104,8 @@ class Intent:
     spec: str = ""
     used: Mapping[str, Json] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
+    held: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ class Attempt:
 
     class_: the failure class when phase is failed (`user_error`, `oom`, `timeout`, `preempted`, `no_capacity`, `infra`, `lost`).
     exit: the process's exit code, negative for a signal. outputs: the job's JSON object, None when it gave none.
-    asked_stop: a cancel of ours was accepted by the backend. removed: nothing of it remains on the backend.
+    asked_stop: a cancel of ours was accepted by the backend. removed: nothing of it remains on the backend. held: a part of its
+    spec waits to be sent until its outcome is recorded. cleared: what it shared with the job's other attempts is gone too.
     """
 
     n: int
@@ -139,6 +146,8 @@ class Attempt:
     ended_at: str | None = None
     asked_stop: bool = False
     removed: bool = False
+    held: bool = False
+    cleared: bool = False
 
     @property
     def applied(self) -> str:

@@ -141,7 +141,7 @@ def _change(change: Change) -> dict[str, Json]:
         "backend": change.backend, "source": change.source, "phase": change.phase, "running_seconds": change.running_seconds,
         "attempt": change.attempt, "stop": change.stop, "after": list(change.after), "detail": change.detail,
         "hint": change.hint, "precondition": change.precondition, "desired_hash": change.desired_hash,
-        "range": plain(change.range), "fields": [_field(field) for field in change.fields],
+        "fixed": list(change.fixed), "range": plain(change.range), "fields": [_field(field) for field in change.fields],
     }
 
 
@@ -150,7 +150,8 @@ def _field(field: FieldChange) -> dict[str, Json]:
         "path": field.path,
         "before": None if field.sensitive else field.before, "after": None if field.sensitive else field.after,
         "has_before": field.has_before, "has_after": field.has_after, "source": field.source, "class": field.class_,
-        "mutable": field.mutable, "sensitive": field.sensitive, "reason": field.reason, "range": plain(field.range),
+        "mutable": field.mutable, "sensitive": field.sensitive, "reason": field.reason, "by": field.by,
+        "ignored": field.ignored, "range": plain(field.range),
     }
 
 

@@ -67,6 +67,8 @@ _BECAUSE: Mapping[Reason, str] = {
     Reason.OTHER_MACHINE: "its run lives on another machine",
     Reason.SKIPPED: "the failure that it waits for did not happen",
     Reason.INTERRUPTED_REPLACE: "its replacement was interrupted after the stop, and goes on",
+    Reason.REFUSED: "the backend would refuse it",
+    Reason.NAME_TAKEN: "something that is not this job has its name",
 }
 
 _COUNTED = (
