@@ -46,7 +46,7 @@ def differences(composed: Composed, native: bytes) -> list[Difference]:
     live = _parsed(native)
     metadata = live.get("metadata")
     owned = owners(metadata.get("managedFields") if isinstance(metadata, dict) else None)
-    gone = list(lost(_applied(composed.workload), owned.ours))
+    gone = lost(_applied(composed.workload), owned.ours)
     if not gone:
         return []
     told: dict[Path, Difference] = {}

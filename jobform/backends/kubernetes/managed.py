@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from jobform.backends.kubernetes.names import FIELD_MANAGER
+from jobform.backends.kubernetes.shapes import text
 from jobform.model.values import Json, Path, canonical
 
 Fields: TypeAlias = Mapping[str, Json]
@@ -113,9 +114,12 @@ def owns(fields: Fields, steps: Steps) -> bool:
     return _at(fields, steps) is not None
 
 
-def lost(want: Json, fields: Fields) -> Iterator[tuple[Steps, Json]]:
+def lost(want: Json, fields: Fields) -> list[tuple[Steps, Json]]:
     """Each part of an applied value that the tree of its manager does not hold any more, with what was applied."""
-    return _lost(want, fields, ())
+    found: list[tuple[Steps, Json]] = []
+    if isinstance(want, dict):
+        _lost(want, fields, (), found)
+    return found
 
 
 def items_of(name: str, trees: Iterator[Fields]) -> tuple[str, ...] | None:
@@ -137,40 +141,44 @@ def item_of(item: Json, names: tuple[str, ...]) -> Item | None:
     """The step to an item of a list of maps, None for what has no such keys."""
     if not isinstance(item, dict):
         return None
-    values = tuple(item.get(name, _KEY_DEFAULTS.get(name)) for name in names)
-    return None if any(isinstance(value, dict | list) for value in values) else Item(names, values)
+    values = []
+    for name in names:
+        value = item.get(name, _KEY_DEFAULTS.get(name))
+        if isinstance(value, dict | list):
+            return None
+        values.append(value)
+    return Item(names, tuple(values))
 
 
-def _lost(want: Json, fields: Fields, steps: Steps) -> Iterator[tuple[Steps, Json]]:
-    if isinstance(want, dict):
-        for name, value in want.items():
-            child = fields.get("f:" + name)
-            if child is None:
-                yield (*steps, name), value
-            elif child and isinstance(value, dict | list) and isinstance(child, dict):
-                yield from _lost(value, child, (*steps, name))
-    elif isinstance(want, list):
-        yield from _lost_items(want, fields, steps)
+def _lost(want: dict[str, Json], fields: Fields, steps: Steps, found: list[tuple[Steps, Json]]) -> None:
+    """Appends to `found`. It walks every job of every plan, so nothing is built for what is still ours."""
+    for name, value in want.items():
+        child = fields.get("f:" + name)
+        if child is None:
+            found.append(((*steps, name), value))
+        elif child and isinstance(child, dict):
+            if isinstance(value, dict):
+                _lost(value, child, (*steps, name), found)
+            elif isinstance(value, list):
+                _lost_items(value, child, (*steps, name), found)
 
 
-def _lost_items(want: list[Json], fields: Fields, steps: Steps) -> Iterator[tuple[Steps, Json]]:
+def _lost_items(want: list[Json], fields: Fields, steps: Steps, found: list[tuple[Steps, Json]]) -> None:
     known = {key: child for name, child in fields.items() if (key := _key(name)) is not None}
     if not known:
         kept = {name[2:] for name in fields if name.startswith("v:")}
+        found += [((*steps, index), value) for index, value in enumerate(want) if kept and canonical(value) not in kept]
         if not kept:
-            yield steps, want
-        for index, value in enumerate(want) if kept else ():
-            if canonical(value) not in kept:
-                yield (*steps, index), value
+            found.append((steps, want))
         return
     names = next(iter(known)).names
     for index, value in enumerate(want):
         step = item_of(value, names)
         child = known.get(step) if step is not None else None
         if step is None or not isinstance(child, dict):
-            yield (*steps, index if step is None else step), value
-        elif child:
-            yield from _lost(value, child, (*steps, step))
+            found.append(((*steps, index if step is None else step), value))
+        elif child and isinstance(value, dict):
+            _lost(value, child, (*steps, step), found)
 
 
 def _at(fields: Fields, steps: Steps) -> Fields | None:
@@ -211,9 +219,9 @@ def _entry(item: Json) -> Entry | None:
     if not isinstance(item, dict):
         return None
     fields = item.get("fieldsV1")
-    manager, operation, subresource, time = (
-        value if isinstance(value := item.get(name), str) else "" for name in ("manager", "operation", "subresource", "time"))
-    return Entry(manager, operation, subresource, time, fields) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        return None
+    return Entry(text(item, "manager"), text(item, "operation"), text(item, "subresource"), text(item, "time"), fields)
 
 
 def _merged(one: Fields, other: Fields, depth: int = 0) -> Fields:
