@@ -1,0 +1,92 @@
+"""Fixtures for tests against a real Kubernetes: import them in the conftest.py of a folder of tests.
+
+`cluster` is one control plane for the whole session, shared by the workers of pytest-xdist. It is started when the first test
+asks for it and stops with the last process that used it, however that ends. Where it cannot be had the tests skip and say why:
+JOBFORM_REQUIRE_CLUSTER=1 makes that a failure. JOBFORM_TEST_KUBECONFIG gives an existing cluster instead.
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.cluster.binaries import Unavailable, find
+from tests.cluster.cluster import Cluster, launch
+
+ENVIRON = dict(os.environ)
+"""As it was before the tests' own home was put into it: what the person who runs the tests has set."""
+
+SHARED = pytest.StashKey[Cluster]()
+
+T = TypeVar("T")
+
+
+def available(make: Callable[[], T]) -> T:
+    """What `make` gives; the test is skipped where the machine lacks something, or fails where that is not allowed."""
+    try:
+        return make()
+    except Unavailable as reason:
+        if ENVIRON.get("JOBFORM_REQUIRE_CLUSTER", "0") not in ("", "0"):
+            pytest.fail(f"JOBFORM_REQUIRE_CLUSTER is set, but {reason}")
+        pytest.skip(str(reason))
+
+
+def shared(config: pytest.Config) -> Cluster:
+    """The cluster of this test session: the same for every worker, and for every conftest that has the fixture."""
+    if SHARED not in config.stash:
+        config.stash[SHARED] = cluster = _open()
+        config.add_cleanup(cluster.close)
+    return config.stash[SHARED]
+
+
+def _open() -> Cluster:
+    if given := ENVIRON.get("JOBFORM_TEST_KUBECONFIG"):
+        return Cluster.given(Path(given))
+    if sys.platform != "linux":
+        raise Unavailable("the test cluster runs on Linux only; JOBFORM_TEST_KUBECONFIG gives another one")
+    assets = find(ENVIRON)
+    run = ENVIRON.get("PYTEST_XDIST_TESTRUNUID") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
+    name = hashlib.sha256(f"{run} {os.getuid()}".encode()).hexdigest()[:12]
+    directory = Path(tempfile.gettempdir()) / f"jobform-cluster-{name}"
+    lock = os.open(Path(__file__).parent, os.O_RDONLY)  # a folder can be locked as well, and nothing has to be cleaned up
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return Cluster.join(directory)
+        except OSError:  # none runs: we are the first
+            return launch(directory, assets, ENVIRON)
+    finally:
+        os.close(lock)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A control plane without nodes of its own."""
+    return available(lambda: shared(request.config))
+
+
+@pytest.fixture(scope="module")
+def own_cluster() -> Iterator[Cluster]:
+    """A control plane of this module's own, for tests that stop it: some seconds more than `cluster`."""
+    cluster = available(_start_own)
+    yield cluster
+    cluster.close()
+
+
+def _start_own() -> Cluster:
+    assets = find(ENVIRON)
+    return launch(Path(tempfile.mkdtemp(prefix="jobform-cluster-")), assets, ENVIRON, exclusive=True)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of this test, whose pods stay pending."""
+    name = cluster.namespace()
+    yield name
+    cluster.drop(name)
