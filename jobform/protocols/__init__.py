@@ -4,6 +4,7 @@ Plug-ins register an object under the entry point groups `jobform.backends`, `jo
 jobform registers the same way. Vendor exceptions never cross a seam: `BackendError` and `StateError` do.
 """
 
+from jobform.protocols.arranging import Arranged, Arranging, Claim, Complaint, Extensible, Spot, Written
 from jobform.protocols.backend import (
     UNKNOWN_TEXT,
     Absent,
@@ -49,12 +50,17 @@ __all__ = [
     "UNKNOWN_TEXT",
     "Absent",
     "Actual",
+    "Arranged",
+    "Arranging",
     "Backend",
     "BackendType",
+    "Claim",
     "Clock",
     "Comparing",
+    "Complaint",
     "Difference",
     "Effect",
+    "Extensible",
     "Forecast",
     "Found",
     "Gone",
@@ -70,12 +76,14 @@ __all__ = [
     "Releasing",
     "Scope",
     "Screen",
+    "Spot",
     "Store",
     "StoreType",
     "Stored",
     "Submission",
     "Unknown",
     "View",
+    "Written",
     "no_effect",
     "timestamp",
 ]
