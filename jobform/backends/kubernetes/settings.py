@@ -1,0 +1,55 @@
+"""What a kubernetes backend's block in jobform.yaml says, with its defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobform.backends.kubernetes.kinds import Kinds
+from jobform.model.errors import BackendError
+from jobform.model.units import parse_duration
+from jobform.model.values import Json
+
+_TIMEOUT = "30s"
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """context: of the kubeconfig, "" for its current one. kubeconfig: a path, "" for $KUBECONFIG or ~/.kube/config.
+
+    namespace: "" for that of the context, and where it names none `default`. in_cluster: the pod's own service account instead of
+    a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included.
+    proxy_url: "" for what the kubeconfig or the environment says. kinds: those that ship and the project's own.
+    """
+
+    context: str
+    kubeconfig: str
+    namespace: str
+    in_cluster: bool | None
+    timeout: float
+    proxy_url: str
+    kinds: Kinds
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Json]) -> "KubernetesSettings":
+        """From a block that the settings schema accepted. Raises BackendError for one that it would not have."""
+        try:
+            context, kubeconfig = _text(settings, "context"), _text(settings, "kubeconfig")
+            in_cluster = settings.get("in_cluster")
+            if in_cluster is not None and not isinstance(in_cluster, bool):
+                raise ValueError("in_cluster is true or false")
+            if in_cluster and (context or kubeconfig):
+                raise ValueError("in_cluster takes the pod's own credentials: there is no context and no kubeconfig then")
+            timeout = parse_duration(_text(settings, "timeout") or _TIMEOUT)
+            if timeout <= 0:
+                raise ValueError("timeout is longer than nothing")
+            namespace, proxy_url = _text(settings, "namespace"), _text(settings, "proxy_url")
+        except ValueError as error:
+            raise BackendError("the settings of the kubernetes backend are not usable", str(error)) from error
+        kinds = Kinds.builtin().with_project(settings.get("kinds"))
+        return cls(context, kubeconfig, namespace, in_cluster, timeout, proxy_url, kinds)
+
+
+def _text(settings: Mapping[str, Json], key: str) -> str:
+    value = settings.get(key, "")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is a text")
+    return value
