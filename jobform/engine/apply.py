@@ -10,21 +10,22 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime, timedelta
+from functools import partial
 
 from jobform.engine.blocked import Blocked
 from jobform.engine.body import InvalidOutput, MissingSecret
-from jobform.engine.calls import Answer, Done, Failed, make
+from jobform.engine.calls import Answer, Done, Failed, keep_logs, make
 from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.means import Means, Stop
 from jobform.engine.needs import Verdict, judge_record
 from jobform.engine.refresh import Sights, observe, recover
-from jobform.engine.report import Report
+from jobform.engine.report import Report, left_over
 from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import JobformError
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
-from jobform.model.state import Intent, Op, Phase, State
+from jobform.model.state import Desired, Intent, Op, Phase, State
 from jobform.protocols import Ref, timestamp
 
 TRIES = 5
@@ -47,7 +48,7 @@ class Scheduler:
         self._dirty: OrderedDict[str, None] = OrderedDict()
         self._tries: dict[str, tuple[int, datetime]] = {}
         self._submitted: dict[str, int] = defaultdict(int)
-        self._cleaned: set[tuple[str, int]] = set()
+        self._cleaned: set[tuple[Op, str, int]] = set()
         self.rebuild(state)
 
     def rebuild(self, state: State) -> None:
@@ -63,8 +64,9 @@ class Scheduler:
                 continue
             unsettled = record.accepted is not None and record.accepted.settled is None
             live = record.last is not None and not record.last.ended
+            held = any(attempt.held and attempt.ended and not attempt.removed for attempt in record.attempts)
             retry = bool(record.desired and record.attempts and retry_due(record.desired.policy, record.attempts))
-            if unsettled or live or retry or record.intent is not None:
+            if unsettled or live or retry or held or record.intent is not None:
                 self._dirty[address] = None
                 if live:
                     self._waiting.add(address)
@@ -141,7 +143,7 @@ class Scheduler:
                 later.append(address)
                 continue
             now = self._means.clock.now()
-            world = World(now, timestamp(now), self._room, self._completes)
+            world = World(now, timestamp(now), self._room, self._completes, self._named)
             step = self._paced(address, now) or todo(self.state, address, world)
             self._blocked.pop(address)
             if isinstance(step, Wait):
@@ -159,7 +161,7 @@ class Scheduler:
         self, address: str, call: Call, at: str, batch: list[Event], starts: list[tuple[str, Call, Intent, object]]
     ) -> None:
         record = self.state.jobs[address]
-        if call.op is Op.DELETE and (address, call.attempt) in self._cleaned:
+        if (call.op, address, call.attempt) in self._cleaned:
             return
         try:
             intent, body, spec = intent_for(self.state, address, call, at, self._means)
@@ -198,10 +200,9 @@ class Scheduler:
         backend = self._means.places.backend(intent.backend)
         attempt = next((a for a in self.state.jobs[address].attempts if a.n == call.attempt), None)
         ref = Ref.of(attempt.ref) if attempt and call.op is not Op.SUBMIT else None
-        if call.op is Op.DELETE:
-            self._means.keep(address, call.attempt)
         future = self._means.pool.submit(
             make, backend, address, intent, ref, body, self._means.effect, only_if_waiting=call.only_if_waiting,  # type: ignore[arg-type]  # Body or None
+            keep=partial(self._means.keep, address, call.attempt),
         )
         self._acting[future] = (address, call, intent)
 
@@ -237,19 +238,15 @@ class Scheduler:
             attempt = next(a for a in self.state.jobs[address].attempts if a.n == call.attempt)
             nothing_left = intent_of(attempt, Op.DELETE, attempt.body_hash, at, attempt.run)
             return [over, Begun(address, nothing_left), Ended(address, Op.DELETE, call.attempt, at, ok=True)]
-        clean_up = call.op is Op.DELETE and not self._accepted(address)
-        if clean_up:
-            self._cleaned.add((address, call.attempt))
-            self.report.warnings.append(Diagnostic(
-                Severity.WARNING, "object_left", f"what is left of attempt {call.attempt} could not be removed: {answer.summary}",
-                answer.detail, "it is tried again when the next attempt is submitted", address=address,
-            ))
-            return [over]
         count = self._tries.get(address, (0, None))[0] + 1
         if answer.retryable and count < TRIES:
             pause = min(30.0, 0.5 * 2**count) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
             delay = timedelta(seconds=max(pause, min(answer.retry_after, LONGEST_PAUSE)))
             self._tries[address] = (count, self._means.clock.now() + delay)
+            return [over]
+        if call.op is Op.RELEASE or (call.op is Op.DELETE and not self._accepted(address)):
+            self._cleaned.add((call.op, address, call.attempt))
+            self.report.warnings.append(left_over(address, call.op, call.attempt, answer.summary, answer.detail))
             return [over]
         del self._dirty[address]
         self._problem(address, f"{call.op}_failed", f"the {call.op} call failed: {answer.summary}", detail=answer.detail)
@@ -340,9 +337,11 @@ class Scheduler:
         self.report.watched |= self._waiting
 
     def _keep_logs(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event, Observed) and event.ended_at is not None:
-                self._means.keep(event.address, event.attempt)
+        ended = [
+            (event.address, event.attempt) for event in events
+            if isinstance(event, Observed) and event.ended_at is not None
+        ]
+        keep_logs(self._means.pool, self._means.keep, ended)
 
     def _closed(self) -> bool:
         return self._stop.requested or self.report.given_up
@@ -355,6 +354,9 @@ class Scheduler:
 
     def _completes(self, backend: str) -> bool:
         return not self._means.places.configured(backend) or self._means.places.type(backend).completes
+
+    def _named(self, desired: Desired) -> str | None:
+        return self._means.schema(desired.type).given_name(self.state.spec(desired.spec))
 
     def _retry(self, address: str) -> bool:
         record = self.state.jobs[address]

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobform.model.state import Desired
-from jobform.model.values import Json
+from jobform.model.values import Json, is_deferred
+from jobform.protocols import UNKNOWN_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,19 @@ class Body:
     hash: str
     used: Mapping[str, Json]
     masks: tuple[str, ...] = field(default=(), repr=False)
+
+
+def placeholders(spec: Mapping[str, Json]) -> dict[str, Json]:
+    """A spec for a look ahead: every value that is not known yet is `UNKNOWN_TEXT`."""
+    return {key: _placeholder(value) for key, value in spec.items()}
+
+
+def _placeholder(value: Json) -> Json:
+    if is_deferred(value):
+        return UNKNOWN_TEXT
+    if isinstance(value, dict):
+        return {key: _placeholder(item) for key, item in value.items()}
+    return [_placeholder(item) for item in value] if isinstance(value, list) else value
 
 
 class MissingSecret(Exception):

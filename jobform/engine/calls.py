@@ -1,12 +1,14 @@
 """One mutating call: made in a worker, answered with what is certain about it afterwards."""
 
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from jobform.engine.body import Body
 from jobform.engine.refresh import mark_of
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import Intent, Op
-from jobform.protocols import Absent, Actual, Backend, Effect, Found, Gone, Ref, Submission, Unknown
+from jobform.protocols import Absent, Actual, Backend, Effect, Found, Gone, Ref, Releasing, Submission, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,24 @@ Answer = Done | Failed | Unclear
 
 def make(
     backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, effect: Effect, *, only_if_waiting: bool,
+    keep: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """Make the call of an intent. Never raises for what a backend does; `effect` is told before and after."""
+    """Make the call of an intent. Never raises for what a backend does; `effect` is told before and after.
+
+    keep: stores the run's log; called before anything that may end what can still show it.
+    """
+    if intent.op in (Op.CANCEL, Op.DELETE):
+        keep()
     effect(f"backend.{intent.op}.before", address)
     try:
         answer = _call(backend, address, intent, ref, body, only_if_waiting=only_if_waiting)
     except Started:
         answer = Failed("it has started", started=True)
     except BackendError as error:
-        answer = _after_error(backend, address, intent, error)
+        answer = _after_error(backend, address, intent, error, body)
     except Exception as error:  # noqa: BLE001  # a plug-in's bug must not lose the intent: what it did is asked of the backend
         bug = BackendError(f"{type(error).__name__}: {error}", "this is a fault in the backend's plug-in", ambiguous=True)
-        answer = _after_error(backend, address, intent, bug)
+        answer = _after_error(backend, address, intent, bug, body)
     effect(f"backend.{intent.op}.after", address)
     return answer
 
@@ -66,12 +74,16 @@ def _call(
 ) -> Answer:
     if intent.op is Op.SUBMIT:
         assert body
-        return Done(backend.submit(_submission(address, body), mark_of(address, intent)))
+        return Done(backend.submit(_submission(address, body), mark_of(address, intent, body.described)))
     assert ref
     if intent.op is Op.CANCEL:
         backend.cancel(ref, only_if_waiting=only_if_waiting)
     elif intent.op is Op.DELETE:
-        backend.delete(ref)
+        backend.delete(ref, whole=intent.whole)
+    elif intent.op is Op.RELEASE:
+        assert body
+        if isinstance(backend, Releasing):
+            backend.release(ref, _submission(address, body))
     else:
         assert body
         present = backend.read([ref]).get(ref)
@@ -87,11 +99,11 @@ def _submission(address: str, body: Body) -> Submission:
     return Submission(address, body.spec, body.described, body.masks)
 
 
-def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError) -> Answer:
+def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError, body: Body | None) -> Answer:
     """Before anything is tried again after an ambiguous answer, the mark is looked up."""
     if not error.ambiguous or intent.op is not Op.SUBMIT:  # update, cancel and delete may be made again
         return Failed(error.summary, error.detail, error.retryable or error.ambiguous, error.retry_after)
-    mark = mark_of(address, intent)
+    mark = mark_of(address, intent, body.described if body else {})
     try:
         found = backend.find([mark]).get(mark, Unknown("the backend gave no answer for this run"))
     except Exception as second:  # noqa: BLE001  # whatever went wrong, the answer is that nobody knows
@@ -102,3 +114,9 @@ def _after_error(backend: Backend, address: str, intent: Intent, error: BackendE
         return Failed(error.summary, error.detail, error.retryable, error.retry_after)
     reason = found.reason if isinstance(found, Unknown) else f"{intent.name} exists with another content"
     return Unclear(f"{error.summary}; {reason}")
+
+
+def keep_logs(pool: Executor, keep: Callable[[str, int], None], ended: Collection[tuple[str, int]]) -> None:
+    """Store the logs of attempts that have ended, many at a time; back when all is stored."""
+    for future in [pool.submit(keep, address, number) for address, number in ended]:
+        future.result()

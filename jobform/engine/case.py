@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from jobform.engine.compare import dotted_field
 from jobform.model.change import Reason
 from jobform.model.job import Job
 from jobform.model.state import Accepted, Attempt, Desired, Record, Tombstone
 from jobform.model.values import Json
+from jobform.protocols import Difference, Forecast
 from jobform.schema import SpecSchema
 
 
@@ -28,7 +30,8 @@ class Case:
     """Everything that decides about one address.
 
     job, wanted: from the project's files, both None when the address is not there. removal: None, or whether `removed:` says
-    cancel. fields: what the backend reports of the last attempt. foreign: it lives in a place that the settings do not reach.
+    cancel. fields: what the backend reports of the last attempt; differences: where its backend says that somebody changed it.
+    forecast: what the service said that the change would do. foreign: it lives in a place that the settings do not reach.
     in_flight: somebody holds the lock and has a call open. next_attempt: the number of a new attempt.
     """
 
@@ -42,6 +45,8 @@ class Case:
     schema: Callable[[str], SpecSchema]
     removal: bool | None = None
     fields: Mapping[str, Json] | None = None
+    differences: tuple[Difference, ...] = ()
+    forecast: Forecast | None = None
     foreign: bool = False
     in_flight: bool = False
     flags: Flags = Flags()
@@ -85,6 +90,13 @@ class Case:
         """Whether somebody said yes to stopping the last attempt: now, or when the open change was accepted."""
         waiting_yes = self.open is not None and self.last is not None and self.open.stop == self.last.n
         return self.flags.allow_cancel or (waiting_yes and (self.same or self.wanted is None))
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Dotted fields that cannot be changed in place, whatever their rule says."""
+        if self.forecast is None or self.forecast.verdict not in ("fixed", "restarts"):
+            return ()
+        return tuple(dotted_field(path) for path in self.forecast.paths)
 
     @property
     def protected(self) -> bool:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 
 from jobform.codec.tables import POLICY
 from jobform.model.change import FieldChange
 from jobform.model.job import Locate, Policy, nowhere
 from jobform.model.state import Attempt, Phase
 from jobform.model.values import Json, Path, dotted, is_deferred
+from jobform.protocols import Difference
 from jobform.schema import SpecSchema
 from jobform.schema_rules import Rule
 
@@ -34,7 +36,7 @@ def spec_changes(
 def drift_changes(
     schema: SpecSchema, applied: Mapping[str, Json], actual: Mapping[str, Json], ignored: Iterable[str],
 ) -> tuple[FieldChange, ...]:
-    """Reported fields that differ from what was applied: neither ignored, nor filled in by the service, nor unknown to us.
+    """Reported fields that differ from what was applied: neither filled in by the service nor unknown to us; ignored ones marked.
 
     A field that was never applied counts only when it is reported inside a mapping that was (a foreign key in `labels`).
     """
@@ -49,9 +51,10 @@ def drift_changes(
     for path in _differing(schema, old, new):
         rule = schema.rule(path)
         absent = _get(known, path) is _MISSING
-        if rule.write_only or (rule.backend_default and absent) or any(_matches(pattern, path) for pattern in patterns):
+        if rule.write_only or (rule.backend_default and absent):
             continue
-        found.append(_field(rule, path, known, actual, source="actual", range_=None))
+        ignored_here = any(_matches(pattern, path) for pattern in patterns)
+        found.append(replace(_field(rule, path, known, actual, source="actual", range_=None), ignored=ignored_here))
     return tuple(found)
 
 
@@ -70,12 +73,18 @@ def policy_changes(before: Policy, after: Policy, locate: Locate = nowhere) -> t
 
 
 def in_place(
-    schema: SpecSchema, applied: Mapping[str, Json], wanted: Mapping[str, Json], allowed: Iterable[str],
+    schema: SpecSchema, applied: Mapping[str, Json], wanted: Mapping[str, Json], allowed: Collection[str],
+    fixed: Collection[str] = (),
 ) -> dict[str, Json]:
-    """The spec in force after an update: `applied` with `wanted`'s values in the fields whose mutability is allowed."""
+    """The spec in force after an update: `applied` with `wanted`'s values in the fields whose mutability is allowed.
+
+    fixed: dotted paths of fields that stay as they are all the same.
+    """
     result: dict[str, Json] = deepcopy(dict(applied))
     old, new = schema.normalise(dict(applied)), schema.normalise(dict(wanted))
-    for path in [path for path in _differing(schema, old, new) if schema.rule(path).mutable in set(allowed)]:
+    for path in _differing(schema, old, new):
+        if schema.rule(path).mutable not in allowed or below(dotted_field(path), fixed):
+            continue
         value = _get(wanted, path)
         holder: Json = result
         for part in path[:-1]:
@@ -135,7 +144,7 @@ def _index(items: list[Json], part: str) -> int:
 def _field(rule: Rule, path: Path, before: object, after: object, *, source: str, range_: object) -> FieldChange:
     old, new = _get(before, path), _get(after, path)
     return FieldChange(
-        path="spec." + dotted(path).replace(".[", "["),
+        path=dotted_field(path),
         before=None if old is _MISSING else old,  # type: ignore[arg-type]  # JSON by construction
         after=None if new is _MISSING else new,  # type: ignore[arg-type]  # JSON by construction
         has_before=old is not _MISSING,
@@ -147,6 +156,37 @@ def _field(rule: Rule, path: Path, before: object, after: object, *, source: str
         reason=rule.reason,
         range=range_,  # type: ignore[arg-type]  # Range or None
     )
+
+
+def dotted_field(path: Path) -> str:
+    """The path of a spec's field as plans write it: `spec.containers[name=main].image`."""
+    return "spec." + dotted(path).replace(".[", "[")
+
+
+def below(field: str, paths: Iterable[str]) -> bool:
+    """Whether a dotted field is one of these or lies inside one."""
+    return any(field == path or field.startswith((f"{path}.", f"{path}[")) for path in paths)
+
+
+def differing(schema: SpecSchema, before: Mapping[str, Json], after: Mapping[str, Json]) -> tuple[Path, ...]:
+    """The paths in the spec at which two specs differ in meaning."""
+    return tuple(_differing(schema, schema.normalise(dict(before)), schema.normalise(dict(after))))
+
+
+def drift_seen(
+    schema: SpecSchema, applied: Mapping[str, Json], seen: Iterable[Difference], ignored: Iterable[str],
+) -> tuple[FieldChange, ...]:
+    """Drift that a backend told itself, in its order. What `ignore_drift` covers is marked as ignored."""
+    patterns, changes = tuple(ignored), []
+    for one in seen:
+        rule, before = schema.rule(one.path), _get(applied, one.path)
+        changes.append(FieldChange(
+            dotted_field(one.path),
+            None if before is _MISSING else before,  # type: ignore[arg-type]  # JSON by construction
+            one.value, before is not _MISSING, one.present, "actual", rule.class_, rule.mutable, rule.sensitive, rule.reason,
+            by=one.by, ignored=any(_matches(pattern, one.path) for pattern in patterns),
+        ))
+    return tuple(changes)
 
 
 def _differing(schema: SpecSchema, old: Json, new: Json) -> list[Path]:

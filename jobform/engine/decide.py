@@ -6,18 +6,20 @@ what was accepted (is there something to accept?), and what is wanted with the l
 
 from dataclasses import replace
 
+from jobform.engine.against import against, drift, key_change, updatable
 from jobform.engine.case import Case
-from jobform.engine.compare import changeable, drift_changes, policy_changes, spec_changes
+from jobform.engine.compare import policy_changes, spec_changes
 from jobform.engine.retry import allows, retry_due
 from jobform.model.change import Action, Change, FieldChange, Reason
+from jobform.model.diagnostic import Range
 from jobform.model.job import OnChange
 from jobform.model.state import Attempt, Desired, Phase
-from jobform.model.values import Json
+from jobform.model.values import Path
 
 
 def decide(case: Case) -> Change:
     """The one change of an address. `accepted` is set when an earlier apply already said yes to exactly this."""
-    change = _guard(case, _decide(case))
+    change = _guard(case, _heed(case, _decide(case)))
     if change.action in (Action.NO_OP, Action.HOLD):
         change = _acceptance(case, change)
     elif change.desired is not None:
@@ -47,10 +49,28 @@ def _decide(case: Case) -> Change:
         return _change(case, Action.HOLD, Reason(record.hold.reason), detail=record.hold.detail)
     if case.open and case.open.attempt == case.next_attempt:
         if case.open.action == "replace":  # its stop is done; with other files the new attempt is another one
-            return _new(case, Action.REPLACE, Reason.INTERRUPTED_REPLACE, fields=_against(case, last)[0])
+            return _new(case, Action.REPLACE, Reason.INTERRUPTED_REPLACE, fields=against(case, last)[0])
         if case.same and case.open.action in ("create", "rerun"):
             return _new(case, Action(case.open.action), Reason(case.open.reason))
     return _ended(case, last)
+
+
+def _heed(case: Case, change: Change) -> Change:
+    """What the service said that this very change would do."""
+    forecast = case.forecast
+    if forecast is None or forecast.verdict not in ("refused", "taken") or change.action not in _CALLING:
+        return change
+    assert case.job
+    path: Path = ("spec", *(forecast.path or ()))
+    return _change(
+        case, Action.BLOCK, Reason.NAME_TAKEN if forecast.verdict == "taken" else Reason.REFUSED, fields=change.fields,
+        detail=": ".join(part for part in (forecast.summary, forecast.detail) if part), hint=forecast.hint,
+        where=case.job.locate(path if forecast.path else ()),
+    )
+
+
+_CALLING = frozenset({Action.CREATE, Action.RERUN, Action.REPLACE, Action.UPDATE})
+"""The actions that send a spec to the backend."""
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -115,18 +135,20 @@ def _never_ran(case: Case) -> Change:
 
 def _live(case: Case, last: Attempt) -> Change:
     assert case.job and case.wanted
-    fields, needs_attempt, reason = _against(case, last)
+    fields, needs_attempt, reason = against(case, last)
     if needs_attempt:
         return _live_change(case, last, fields, reason)
     if fields:
         return _in_place(case, last, fields)
-    drift = _drift(case, last)
-    if not drift:
-        return _change(case, Action.NO_OP, Reason.IN_PROGRESS)
-    if all(field.mutable == "always" for field in drift):
-        return _change(case, Action.UPDATE, Reason.DRIFTED, fields=drift, detail="someone else changed it; it is set back")
+    seen = drift(case, last)
+    changed = tuple(field for field in seen if not field.ignored)
+    if not changed:
+        said = "somebody changed it, and ignore_drift covers that" if seen else ""
+        return _change(case, Action.NO_OP, Reason.IN_PROGRESS, fields=seen, detail=said)
+    if all(updatable(case, last, field) for field in changed):
+        return _change(case, Action.UPDATE, Reason.DRIFTED, fields=changed, detail="someone else changed it; it is set back")
     return _change(
-        case, Action.NO_OP, Reason.DRIFTED, fields=drift, detail="someone else changed it, and it cannot be set back in place"
+        case, Action.NO_OP, Reason.DRIFTED, fields=changed, detail="someone else changed it, and it cannot be set back in place"
     )
 
 
@@ -151,10 +173,10 @@ def _live_change(case: Case, last: Attempt, fields: tuple[FieldChange, ...], rea
 
 def _waiting(case: Case, last: Attempt) -> Change:
     assert case.wanted
-    fields, needs_attempt, reason = _against(case, last)
+    fields, needs_attempt, reason = against(case, last)
     if last.backend != case.wanted.backend:
         return _live_change(case, last, fields, reason)
-    if needs_attempt or any(field.mutable not in changeable(last) for field in fields):
+    if needs_attempt or not all(updatable(case, last, field) for field in fields):
         return _new(case, Action.REPLACE, reason, fields=fields, detail="it has not started: stopping it loses no work")
     if fields:
         return _in_place(case, last, fields)
@@ -163,7 +185,7 @@ def _waiting(case: Case, last: Attempt) -> Change:
 
 def _ended(case: Case, last: Attempt) -> Change:
     assert case.job and case.wanted
-    fields, needs_attempt, reason = _against(case, last)
+    fields, needs_attempt, reason = against(case, last)
     if case.requested:
         return _new(case, Action.RERUN, Reason.REQUESTED, fields=fields)
     if case.settled == "cancelled" and last.phase is not Phase.CANCELLED:  # what was accepted after this attempt
@@ -217,45 +239,13 @@ def _failed(case: Case, last: Attempt) -> Change:
     )
 
 
-# --- comparisons ------------------------------------------------------------------------------------------------------
-
-
-def _against(case: Case, last: Attempt) -> tuple[tuple[FieldChange, ...], bool, Reason]:
-    """What is wanted against the last attempt: the differing fields, whether they need a new attempt, and the reason."""
-    assert case.job and case.wanted
-    fields: tuple[FieldChange, ...] = ()
-    needs_attempt, reason = False, Reason.SPEC_CHANGED
-    if case.wanted.spec != last.applied:
-        schema = case.schema(case.wanted.type)
-        fields = spec_changes(schema, case.specs(last.applied), case.job.spec, case.job.locate)
-        fixed = [field for field in fields if last.ended or field.mutable not in changeable(last)]
-        needs_attempt = any(field.class_ == "result" for field in fixed)
-    if case.wanted.generation > last.generation:
-        fields += (_key(case, "generation", last.generation, case.wanted.generation),)
-        reason = reason if needs_attempt else Reason.GENERATION
-        needs_attempt = True
-    if case.wanted.backend != last.backend:
-        fields += (_key(case, "backend", last.backend, case.wanted.backend),)
-        reason = reason if needs_attempt else Reason.BACKEND_CHANGED
-        needs_attempt = True
-    return fields, needs_attempt, reason
-
-
-def _key(case: Case, key: str, before: Json, after: Json) -> FieldChange:
-    assert case.job
-    return FieldChange(key, before, after, range=case.job.locate((key,)))
-
-
-def _drift(case: Case, last: Attempt) -> tuple[FieldChange, ...]:
-    if not case.fields or not case.wanted:
-        return ()
-    return drift_changes(case.schema(case.wanted.type), case.specs(last.applied), case.fields, case.wanted.policy.ignore_drift)
+# --- in place, or noted -------------------------------------------------------------------------------------------------
 
 
 def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Change:
     """Fields that need no new attempt: changed in place where the rules allow it, else recorded for the next attempt."""
     assert case.record and case.wanted
-    if any(field.mutable in changeable(last) for field in fields):
+    if any(updatable(case, last, field) for field in fields):
         return _change(case, Action.UPDATE, Reason.SPEC_CHANGED, fields=fields, detail="changed in place")
     if case.record.desired and case.record.desired.spec == case.wanted.spec:
         return _change(case, Action.NO_OP, Reason.UNCHANGED if last.ended else Reason.IN_PROGRESS)
@@ -287,13 +277,13 @@ def _acceptance(case: Case, change: Change) -> Change:
         return change
     fields = policy_changes(accepted.policy, case.wanted.policy, case.job.locate) if accepted else ()
     if accepted and accepted.matrix != case.wanted.matrix:
-        fields += (_key(case, "matrix", dict(accepted.matrix), dict(case.wanted.matrix)),)
+        fields += (key_change(case, "matrix", dict(accepted.matrix), dict(case.wanted.matrix)),)
     if accepted is None or fields:
         held = f"it stays on hold: {change.detail}" if change.action is Action.HOLD else "recorded; no call"
         return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, fields=fields or change.fields, detail=held)
     fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
     if accepted.backend != case.wanted.backend:
-        fields += (_key(case, "backend", accepted.backend, case.wanted.backend),)
+        fields += (key_change(case, "backend", accepted.backend, case.wanted.backend),)
     if fields:
         return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
     if accepted.generation > case.wanted.generation:
@@ -367,7 +357,7 @@ def _new(
 
 def _change(
     case: Case, action: Action, reason: Reason, *, fields: tuple[FieldChange, ...] = (), stop: int | None = None,
-    detail: str = "", hint: str = "", attempt: int | None = None,
+    detail: str = "", hint: str = "", attempt: int | None = None, where: Range | None = None,
 ) -> Change:
     record, last = case.record, case.last
     accepts = action in (Action.CREATE, Action.RERUN, Action.UPDATE, Action.REPLACE)
@@ -377,6 +367,7 @@ def _change(
         attempt=attempt if attempt is not None else last.n if last else 0,
         desired=case.wanted if accepts else None,
         spec=case.job.spec if accepts and case.job else None,
-        range=case.job.locate(()) if case.job and action is not Action.NO_OP else None,
+        range=where or (case.job.locate(()) if case.job and action is not Action.NO_OP else None),
+        fixed=case.fixed if action is Action.UPDATE else (),
         phase=last.phase if last else "",
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jobform.engine.body import Body
+from jobform.engine.body import Body, placeholders
 from jobform.engine.compare import changeable, in_place
 from jobform.engine.means import Means
 from jobform.engine.todo import Call
@@ -27,7 +27,8 @@ def intent_for(
     attempt = next(attempt for attempt in record.attempts if attempt.n == call.attempt)
     if call.op is Op.UPDATE:
         return _update(state, address, record, attempt, run, at, means)
-    return intent_of(attempt, call.op, attempt.body_hash, at, run), None, None
+    intent = replace(intent_of(attempt, call.op, attempt.body_hash, at, run), whole=call.whole)
+    return intent, _released(state, attempt) if call.op is Op.RELEASE else None, None
 
 
 def _submit(
@@ -41,7 +42,7 @@ def _submit(
         op=Op.SUBMIT,
         attempt=number,
         token=token(state.lineage, address, number),
-        name=remote_name(state.lineage, address, number),
+        name=schema.given_name(body.spec) or remote_name(state.lineage, address, number),
         mark=mark_text(state.lineage, address, number, body.hash),
         body_hash=body.hash,
         at=at,
@@ -54,6 +55,7 @@ def _submit(
         spec=desired.spec,
         used=body.used,
         inputs=desired.inputs,
+        held=schema.holds_back(spec),
     )
     return intent, body, spec
 
@@ -63,10 +65,17 @@ def _update(
 ) -> tuple[Intent, Body, dict[str, Json]]:
     desired = record.desired
     assert desired
-    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt))
+    fixed = record.accepted.fixed if record.accepted else ()
+    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt), fixed)
     body = means.resolve(address, desired, spec, outputs_for(state, desired))
     intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
     return replace(intent, spec=digest(spec), used=body.used), body, spec
+
+
+def _released(state: State, attempt: Attempt) -> Body:
+    """What was applied, as it is recorded: what is held back until the end is no secret and no output."""
+    spec = placeholders(state.spec(attempt.applied))
+    return Body(spec, spec, attempt.body_hash, attempt.used)
 
 
 def intent_of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> Intent:

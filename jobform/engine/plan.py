@@ -21,6 +21,7 @@ from jobform.model.job import Job, OnChange, Project, When
 from jobform.model.state import Desired, Phase, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
+from jobform.protocols import Forecast
 from jobform.schema import SpecSchema
 
 
@@ -42,7 +43,7 @@ class Basis:
     """Everything that a plan is made from. state: with what the backends said folded in; it is not changed.
 
     lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its
-    settings without credentials. completes: by backend name.
+    settings without credentials. completes: by backend name. forecasts: what services said that changes would do, by address.
     """
 
     project: Project
@@ -55,6 +56,7 @@ class Basis:
     options: Options
     created_at: str
     in_flight: frozenset[str] = frozenset()
+    forecasts: Mapping[str, Forecast] = field(default_factory=dict)
     diagnostics: tuple[Diagnostic, ...] = field(default=())
 
 
@@ -158,6 +160,7 @@ def precondition(address: str, state: State, change: Change, sights: Sights) -> 
     if change.action in (Action.UPDATE, Action.REPLACE) and change.fields:
         reported = sights.fields.get(address) or {}
         actual = {f.path: reported[key] for f in change.fields if (key := _top(f.path)) in reported}
+        actual |= {f.path: f.after for f in change.fields if f.source == "actual" and f.has_after}
     return digest({
         "desired": DESIRED.write(record.desired) if record and record.desired else None,
         "protect": bool(record and record.desired and record.desired.policy.protect),
@@ -186,7 +189,8 @@ def _case(address: str, basis: Basis, state: State, wanted: Desired | None) -> C
     return Case(
         address, basis.project.jobs.get(address), wanted, state.jobs.get(address), state.tombstones.get(address),
         state.last_attempt(address) + 1, state.spec, basis.schema, removal, basis.sights.fields.get(address),
-        address in basis.sights.foreign, address in basis.in_flight, flags,
+        basis.sights.differences.get(address, ()), basis.forecasts.get(address), address in basis.sights.foreign,
+        address in basis.in_flight, flags,
     )
 
 

@@ -244,7 +244,7 @@ def _attempt(intent: Intent, event: Ended) -> Attempt:
     return Attempt(
         intent.attempt, intent.token, intent.name, intent.mark, intent.backend, intent.scope, intent.generation,
         intent.fingerprint, intent.rules, intent.spec, intent.body_hash, intent.run, intent.at, event.at, event.ref,
-        used=intent.used, inputs=intent.inputs,
+        used=intent.used, inputs=intent.inputs, held=intent.held,
     )
 
 
@@ -253,7 +253,9 @@ def _after_call(attempt: Attempt, intent: Intent, event: Ended) -> Attempt:
         return replace(attempt, updates=(*attempt.updates, Update(event.at, intent.run, intent.spec)))
     if event.op is Op.CANCEL:
         return replace(attempt, asked_stop=True)
-    return replace(attempt, removed=True)
+    if event.op is Op.RELEASE:
+        return replace(attempt, held=False)
+    return replace(attempt, removed=True, held=False, cleared=attempt.cleared or intent.whole)
 
 
 def _after_look(attempt: Attempt, event: Observed) -> Attempt:

@@ -12,15 +12,17 @@ from jobform.model.errors import BackendError, FailedError
 from jobform.model.event import Ended, Event, Held, Observed, Released, Resolved
 from jobform.model.state import ENDED, Attempt, Intent, Op, Phase, Record, State
 from jobform.model.values import Json
-from jobform.protocols import Absent, Actual, Found, Gone, Mark, ReadError, Ref, Unknown
+from jobform.protocols import Absent, Actual, Backend, Comparing, Difference, Found, Gone, Mark, ReadError, Ref, Unknown
 
 
 @dataclass(slots=True)
 class Sights:
-    """Beside the events: reported fields by address, addresses whose run lives elsewhere, and reads that failed."""
+    """Beside the events: reported fields by address, drift that a backend told itself, addresses whose run lives elsewhere, and
+    reads that failed.
+    """
 
     fields: dict[str, Mapping[str, Json]] = field(default_factory=dict)
-    actuals: dict[str, Actual] = field(default_factory=dict)
+    differences: dict[str, tuple[Difference, ...]] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     unread: dict[str, ReadError] = field(default_factory=dict)
     warnings: list[tuple[str, str]] = field(default_factory=list)
@@ -36,7 +38,7 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
         if intent is None:
             continue
         if intent.op is Op.SUBMIT:
-            asked[intent.backend][mark_of(address, intent)] = address
+            asked[intent.backend][mark_of(address, intent, _spec(state, intent))] = address
         else:  # update, cancel and delete may be made again: what is open is driven from what was accepted
             events.append(Ended(address, intent.op, intent.attempt, at, ok=False, error="interrupted"))
     for name, marks in asked.items():
@@ -48,9 +50,9 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
 
 
 def observe(
-    state: State, places: Places, addresses: Iterable[str], at: str, *, patient: bool = False,
+    state: State, places: Places, addresses: Iterable[str], at: str, *, patient: bool = False, compare: bool = False,
 ) -> tuple[list[Event], Sights]:
-    """One bulk read per backend of the last attempts of these addresses, as far as they have not ended.
+    """One bulk read per backend of the last attempts of these addresses, as far as they have not ended. compare: look for drift.
 
     Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt, and when a read fails, unless
     patient: then its addresses are `unread`, because there will be another look.
@@ -81,7 +83,22 @@ def observe(
             assert last
             answer = answers.get(ref, ReadError("the backend gave no answer for this run"))
             events += _seen(address, last, answer, at, sights, places.type(name).completes)
+            if compare and isinstance(answer, Actual) and answer.phase not in ENDED:
+                _compare(places.backend(name), address, state.spec(last.applied), answer, sights)
     return events, sights
+
+
+def _compare(backend: Backend, address: str, spec: Mapping[str, Json], actual: Actual, sights: Sights) -> None:
+    if isinstance(backend, Comparing):
+        found = tuple(backend.differences(spec, actual))
+        if found:
+            sights.differences[address] = found
+    elif actual.fields:
+        sights.fields[address] = actual.fields
+
+
+def _spec(state: State, intent: Intent) -> Mapping[str, Json]:
+    return state.spec(intent.spec) if intent.spec in state.specs else {}
 
 
 def observe_orphans(state: State, places: Places, at: str, only: Container[str] | None = None) -> list[Resolved]:
@@ -106,11 +123,11 @@ def observe_orphans(state: State, places: Places, at: str, only: Container[str] 
     return events
 
 
-def mark_of(address: str, intent: Intent | Attempt) -> Mark:
-    """The mark that an intent stored; none is ever computed again."""
+def mark_of(address: str, intent: Intent | Attempt, spec: Mapping[str, Json]) -> Mark:
+    """The mark that an intent stored; none is ever computed again. spec: what it meant to submit, as the state has it."""
     begun = intent.at if isinstance(intent, Intent) else intent.begun_at
     number = intent.attempt if isinstance(intent, Intent) else intent.n
-    return Mark(address, number, intent.token, intent.name, intent.mark, begun)
+    return Mark(address, number, intent.token, intent.name, intent.mark, begun, spec)
 
 
 def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed | None:
@@ -151,8 +168,6 @@ def _seen(
         return [Observed(address, last.n, at, phase, "", class_, why, None, None, last.started_at, at)]
     if answer.phase is Phase.SUCCEEDED and not last.asked_stop and not completes:
         answer = replace(answer, phase=Phase.FAILED, class_="infra", native_reason="it ended, although its kind goes on running")
-    sights.fields[address] = answer.fields
-    sights.actuals[address] = answer
     sights.warnings += [(address, warning) for warning in answer.warnings]
     event = outcome(address, last, answer, at)
     return [event] if event else []

@@ -13,16 +13,19 @@ from jobform.engine.retry import retry_due
 from jobform.model.change import Action, Reason
 from jobform.model.event import Event, Removed, Settled
 from jobform.model.job import When
-from jobform.model.state import Accepted, Attempt, Op, Record, State
+from jobform.model.state import Accepted, Attempt, Desired, Op, Record, State
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Make this call now. only_if_waiting: a cancel that must not stop a run that has started."""
+    """Make this call now. only_if_waiting: a cancel that must not stop a run that has started. whole: a delete that takes along
+    what the job's attempts share.
+    """
 
     op: Op
     attempt: int
     only_if_waiting: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,16 @@ Todo: TypeAlias = Call | Note | Wait | None
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the answer depends on beside the state. room: whether a backend takes another attempt; completes: by backend name."""
+    """What the answer depends on beside the state. room: whether a backend takes another attempt; completes: by backend name.
+
+    named: the name that a user gave to the object of a desired run, None for one that jobform names.
+    """
 
     now: datetime
     at: str
     room: Callable[[str], bool]
     completes: Callable[[str], bool]
+    named: Callable[[Desired], str | None] = lambda _desired: None
 
 
 def todo(state: State, address: str, world: World) -> Todo:
@@ -76,13 +83,16 @@ def todo(state: State, address: str, world: World) -> Todo:
 
 
 def clean_up(record: Record) -> Call | None:
-    """Remove the object of an earlier attempt, once a later one was submitted, unless it is to be kept."""
+    """What an outcome that is recorded leaves to do: remove the object of an earlier attempt, once a later one was submitted,
+    unless it is to be kept; and send what was held back until the end.
+    """
     keep = record.desired.policy.keep_objects if record.desired else 0
     older = [attempt for attempt in record.attempts[:-1] if attempt.ended]
     for attempt in older[: max(0, len(older) - keep)]:
         if not attempt.removed:
             return Call(Op.DELETE, attempt.n)
-    return None
+    due = next((attempt for attempt in record.attempts if attempt.held and attempt.ended and not attempt.removed), None)
+    return Call(Op.RELEASE, due.n) if due else None
 
 
 def _open(state: State, address: str, record: Record, accepted: Accepted, world: World) -> Todo:
@@ -125,17 +135,26 @@ def _delete(address: str, record: Record, accepted: Accepted, world: World) -> T
     if last and not last.ended:
         return Wait("end") if last.asked_stop else _stop(address, last, accepted, world)
     left = next((attempt for attempt in record.attempts if not attempt.removed), None)
-    if left:
+    if left and left is not last:
         return Call(Op.DELETE, left.n)
+    if last and not last.cleared:
+        return Call(Op.DELETE, last.n, whole=True)
     return Note((Settled(address, world.at, "done"), Removed(address, world.at, "deleted")))
 
 
 def _start(state: State, address: str, record: Record, number: int, world: World) -> Todo:
-    """Submit, when everything that it needs has happened and the backend has room."""
+    """Submit, when everything that it needs has happened and the backend has room.
+
+    An object that the user named is one for all attempts: the ended one goes first, its outcome and its log being kept.
+    """
     ready = _needs(state, address, record, world)
     if ready:
         return ready
     assert record.desired
+    name = world.named(record.desired)
+    in_the_way = (attempt for attempt in record.attempts if attempt.ended and not attempt.removed and attempt.name == name)
+    if name is not None and (old := next(in_the_way, None)):
+        return Call(Op.DELETE, old.n)
     return Call(Op.SUBMIT, number) if world.room(record.desired.backend) else Wait("room")
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from jobform.engine.accept import acceptance, wanted_specs
 from jobform.engine.apply import Scheduler
+from jobform.engine.calls import keep_logs
 from jobform.engine.manager import Manager
 from jobform.engine.means import Means, Stop
 from jobform.engine.refresh import Sights, observe, observe_orphans, recover
@@ -108,7 +109,7 @@ def follow(
     """Steps from the state alone until the chosen addresses have ended. before: what to record first, under the same lock."""
     with _pool(options) as pool:
         with session.locked(options.command, options.lock_timeout) as manager:
-            _, live = _catch_up(session, observer)
+            _, live = _catch_up(session, observer, pool)
             stop.graceful = True
             if before:
                 before(manager)
@@ -132,7 +133,7 @@ def _accept(
 ) -> Work:
     """Under the lock: settle what was interrupted, look, plan, compare with the approval, and write what is accepted."""
     state = session.manager.state
-    sights, live = _catch_up(session, observer)
+    sights, live = _catch_up(session, observer, pool)
     made = verify(session, approval.file, sights) if approval.file else plan_of(session, state, sights, options.plan)
     resumed = resumable(approval, made, state)
     observer.planned(made)
@@ -172,7 +173,7 @@ def _pool(options: ApplyOptions) -> Executor:
     return ThreadPoolExecutor(max_workers=options.parallelism, thread_name_prefix="call")
 
 
-def _catch_up(session: Session, observer: Observer) -> tuple[Sights, frozenset[str]]:
+def _catch_up(session: Session, observer: Observer, pool: Executor) -> tuple[Sights, frozenset[str]]:
     """Record how interrupted calls ended and what became of every attempt that had not ended; and the addresses of those.
 
     Whoever waits for such an attempt is told of its end also when this look was the first to see it.
@@ -181,13 +182,12 @@ def _catch_up(session: Session, observer: Observer) -> tuple[Sights, frozenset[s
     record(session, observer, recover(state, session.places, [a for a, r in state.jobs.items() if r.intent], at))
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
     session.runtime.effect("engine.observe.before", "")
-    events, sights = observe(state, session.places, live, at)
+    events, sights = observe(state, session.places, live, at, compare=True)
     events += observe_orphans(state, session.places, at)
     session.runtime.effect("engine.observe.after", "")
     record(session, observer, events)
-    for event in events:
-        if isinstance(event, Observed) and event.ended_at is not None:
-            session.keep_log(event.address, event.attempt)
+    over = [(event.address, event.attempt) for event in events if isinstance(event, Observed) and event.ended_at is not None]
+    keep_logs(pool, session.keep_log, over)
     return sights, frozenset(live)
 
 

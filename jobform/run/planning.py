@@ -13,6 +13,7 @@ from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import InputError
 from jobform.model.event import Event
 from jobform.model.state import State
+from jobform.run.preview import look_ahead
 from jobform.run.session import Session
 
 
@@ -46,9 +47,14 @@ def plan_of(
     basis = Basis(
         session.project, state, session.lineage, sights, session.schema_of, session.block_digests(), session.completes,
         replace(options.plan, approvable=not options.offline), session.now(), in_flight,
-        (*session.project.warnings, *session.manager.warnings, *warnings_of(sights)),
+        diagnostics=(*session.project.warnings, *session.manager.warnings, *warnings_of(sights)),
     )
     made = make_plan(basis)
+    if options.refresh and not options.offline:
+        seen = look_ahead(session, state, made)
+        if seen.forecasts:
+            made = make_plan(replace(basis, forecasts=seen.forecasts))
+        made = replace(made, diagnostics=made.diagnostics + seen.warnings)
     visible = tuple(_visible_secrets(session, made))
     return replace(made, diagnostics=made.diagnostics + visible) if visible else made
 
@@ -60,7 +66,7 @@ def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sight
     intents = [address for address, record in state.jobs.items() if record.intent and address not in held]
     _fold(state, recover(state, session.places, intents, at))
     live = [address for address, record in state.jobs.items() if record.last and not record.last.ended]
-    events, sights = observe(state, session.places, live, at)
+    events, sights = observe(state, session.places, live, at, compare=True)
     _fold(state, [*events, *observe_orphans(state, session.places, at)])
     return sights
 
