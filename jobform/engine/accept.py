@@ -34,7 +34,8 @@ def acceptance(
             stored.add(change.desired.spec)
             events.append(SpecStored(change.desired.spec, change.spec))
         accepted = before.accepted if before and before.accepted else Accepted(
-            change.action.value, change.reason.value, run, at, keys[change.address], change.attempt, change.stop, fixed=change.fixed,
+            change.action.value, change.reason.value, run, at, keys[change.address], change.attempt, change.stop,
+            fixed=change.fixed,
         )
         events.append(ChangeAccepted(change.address, accepted, change.desired))
         if change.action is Action.UPDATE and change.reason in RECORD_ONLY:
