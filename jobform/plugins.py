@@ -7,7 +7,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 from jobform.model.errors import InputError
 from jobform.model.suggest import suggest
-from jobform.protocols import BackendType, Screen, StoreType, View
+from jobform.model.values import Json, canonical
+from jobform.protocols import Arranging, BackendType, Extensible, Screen, StoreType, View
 from jobform.schema import SpecSchema
 
 
@@ -79,17 +80,27 @@ class Registry:
         view: View = factory(screen)  # type: ignore[operator]  # an entry point is untyped
         return view
 
-    def spec(self, type_name: str) -> SpecSchema:
-        """The schema of `spec` for a backend type."""
-        return self._schema("spec", type_name)
+    def spec(self, type_name: str, blocks: Collection[Mapping[str, Json]] = ()) -> SpecSchema:
+        """The schema of `spec` for a backend type. blocks: the settings of the project's backends of that type.
+
+        Raises InputError where the blocks of a type that can be extended do not agree.
+        """
+        backend = self.backend(type_name)
+        if blocks and isinstance(backend, Extensible):
+            return self._schema(f"spec {canonical(list(blocks))}", type_name, lambda: backend.spec_schema_for(blocks))
+        return self._schema("spec", type_name, backend.spec_schema)
 
     def settings(self, type_name: str) -> SpecSchema:
         """The schema of a backend block for a backend type."""
-        return self._schema("settings", type_name)
+        return self._schema("settings", type_name, self.backend(type_name).settings_schema)
 
-    def _schema(self, kind: str, type_name: str) -> SpecSchema:
+    def arranging(self, type_name: str) -> Arranging | None:
+        """The backend type of this name, if it arranges its specs."""
+        backend: object = self.backend(type_name)
+        return backend if isinstance(backend, Arranging) else None
+
+    def _schema(self, kind: str, type_name: str, document: Callable[[], dict[str, Json]]) -> SpecSchema:
         key = (kind, type_name)
         if key not in self.schemas:
-            backend = self.backend(type_name)
-            self.schemas[key] = SpecSchema(backend.spec_schema() if kind == "spec" else backend.settings_schema())
+            self.schemas[key] = SpecSchema(document())
         return self.schemas[key]

@@ -4,19 +4,23 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from jobform.config.check import placed
+from jobform.config.arrange import Arranger, Layout
+from jobform.config.check import Locator, placed
+from jobform.config.document import Document
 from jobform.config.drift import unknown_fields
 from jobform.config.expand import Entry
+from jobform.config.files import ProjectFiles
 from jobform.config.findings import Findings
 from jobform.config.matrix import Instance
 from jobform.config.needs import Directory, resolve_needs
 from jobform.config.policy import read_policy
 from jobform.config.problem import Problem
-from jobform.config.render import ReadFile, Renderer
+from jobform.config.render import Renderer
 from jobform.config.validate import validate_spec
 from jobform.model.address import address_key
 from jobform.model.job import Job, Policy, Settings
 from jobform.model.values import Json, Path
+from jobform.protocols import Arranging
 from jobform.schema import SpecSchema
 
 _NOTHING: frozenset[str] = frozenset()
@@ -26,12 +30,13 @@ class JobBuilder:
     """Makes the jobs of one project."""
 
     def __init__(
-        self, settings: Settings, read_file: ReadFile, names: Collection[str], specs: Mapping[str, SpecSchema],
-        findings: Findings,
+        self, settings: Settings, files: ProjectFiles, names: Collection[str], specs: Mapping[str, SpecSchema],
+        arranging: Mapping[str, Arranging], findings: Findings, sources: dict[str, Document],
     ) -> None:
-        """names: of all jobs, also of those whose entries are wrong. specs: by backend name."""
-        self._settings, self._names, self._specs, self._findings = settings, names, specs, findings
-        self._renderer = Renderer(settings.variables, settings.sensitive, settings.target, read_file, names)
+        """names: of all jobs, also of those whose entries are wrong. specs, arranging: by backend name."""
+        self._names, self._specs, self._arranging, self._findings = names, specs, arranging, findings
+        self._renderer = Renderer(settings.variables, settings.sensitive, settings.target, files.text, names)
+        self._arranger = Arranger(files, self._renderer, findings, sources)
 
     def build(self, entries: Iterable[Entry]) -> dict[str, Job]:
         """Every instance of every entry by address, in address order; what is wrong is noted."""
@@ -65,9 +70,16 @@ class JobBuilder:
             rendered = self._renderer.render(spec, instance.values, partial(self._report_spec, entry, instance.address, broken))
             assert isinstance(rendered.value, dict), "a map stays a map"
             spec, outputs = rendered.value, rendered.jobs
+        arranging, layout = self._arranging.get(entry.backend.name), None
+        if arranging is not None:
+            layout = self._arranger.arrange(arranging, entry, instance, spec, broken)
+            schema = schema if layout is not None else None
+        if layout is not None:
+            spec, outputs = layout.spec, outputs | layout.jobs
         if schema is not None:
-            report_spec = partial(self._report_spec, entry, instance.address, broken, once=True)
-            spec = validate_spec(spec, entry.spec, schema, policy, report_spec, entry.spec_source)
+            report_spec = partial(self._report_spec, entry, instance.address, broken, once=True, layout=layout)
+            written, source = (layout.written, layout.source) if layout is not None else (entry.spec, entry.spec_source)
+            spec = validate_spec(spec, written, schema, policy, report_spec, source)
         needs: Json = entry.raw.get("needs")
         if needs_templated:
             listed = self._renderer.render({"needs": needs}, instance.values, report)
@@ -80,15 +92,20 @@ class JobBuilder:
         return Job(
             instance.address, entry.name, entry.backend.name, entry.backend.type, spec,
             replace(policy, needs=found) if found else policy, int(generation) if isinstance(generation, int | float) else 1,
-            instance.values, instance.axes, entry.locate,
+            instance.values, instance.axes, entry.locate if layout is None else layout.locate,
         )
 
     def _report(self, entry: Entry, address: str, problem: Problem) -> None:
         self._findings.add_for(entry.name, placed(problem, entry, (), address))
 
-    def _report_spec(self, entry: Entry, address: str, broken: set[Path], problem: Problem, *, once: bool = False) -> None:
+    def _report_spec(
+        self, entry: Entry, address: str, broken: set[Path], problem: Problem, *, once: bool = False,
+        layout: Layout | None = None,
+    ) -> None:
         """broken: the paths with a problem so far. once: say nothing of a value that has one already."""
-        if not once or problem.path not in broken:
-            self._findings.add_for(entry.name, placed(problem, entry, ("spec",), address))
+        written = layout.spot(problem.path).path if layout is not None else problem.path
+        if not once or written not in broken:
+            locator: Locator = entry if layout is None else layout
+            self._findings.add_for(entry.name, placed(problem, locator, ("spec",), address))
         if not once:
             broken.add(problem.path)

@@ -72,7 +72,7 @@ def check_project(document: Document, findings: Findings) -> bool:
             hint="move it to the target that it belongs to", related=[Related("the targets", targets)] if targets else [],
         )
         return False
-    return shape and _plain_shapes(document, findings)
+    return shape and plain_shapes(document, findings)
 
 
 def check_jobs(document: Document, findings: Findings) -> Checked:
@@ -87,7 +87,7 @@ def check_jobs(document: Document, findings: Findings) -> Checked:
     bad = set() if _schema("jobs").is_valid(document.value) else _explain_jobs(document, entries, findings)
     for path in _templates(document, _policy_texts(entries), findings):
         bad.add(path[1])
-    if not _plain_shapes(document, findings):
+    if not plain_shapes(document, findings):
         bad.update(entries)
     _warn_of_commands(document, entries, findings)
     return Checked(frozenset(name for name in entries if name not in bad), None not in bad)
@@ -159,7 +159,7 @@ def _texts(value: Json, path: Path, wanted: Callable[[Path], bool] = lambda _: T
             yield from _texts(item, (*path, index), wanted)
 
 
-def _plain_shapes(document: Document, findings: Findings) -> bool:
+def plain_shapes(document: Document, findings: Findings) -> bool:
     """Whether nobody wrote the shape that stands for a value that is not known yet."""
     if "expr" not in document.text or "with" not in document.text:
         return True

@@ -36,7 +36,7 @@ class Entry:
 
     def nearest(self, path: Path, *, at_key: bool = False, offset: int | None = None) -> Range | None:
         """Where a value of the entry was written: here, in the backend's defaults, else the nearest place around it."""
-        document, whole = self._home(path)
+        document, whole = self._home(at_indices(self.raw if path[:1] != ("spec",) else {"spec": self.spec}, path))
         return document.nearest(whole, at_key=at_key, offset=offset)
 
     def locate(self, path: Path) -> Range | None:
@@ -146,6 +146,29 @@ class _Maker:
             detail=f"backends in jobform.yaml: {known}" if known else "jobform.yaml has no backends",
             hint=f"did you mean {near}?" if near else "",
         )
+
+
+def at_indices(value: Json, path: Path) -> Path:
+    """A path in a value with each `[key=value]` in it as the position of that item in its list, up to one that is not there."""
+    if not any(isinstance(part, str) and part[:1] == "[" for part in path):
+        return path
+    found: list[str | int] = []
+    for part in path:
+        position = _position(value, part) if isinstance(value, list) else None
+        if isinstance(value, list) and position is None:
+            break
+        found.append(part if position is None else position)
+        value = value[position] if isinstance(value, list) and position is not None else (
+            value.get(str(part)) if isinstance(value, dict) else None)
+    return tuple(found)
+
+
+def _position(listed: list[Json], part: str | int) -> int | None:
+    """Where in a list the item is that a part of a path names."""
+    if isinstance(part, int):
+        return part if part < len(listed) else None
+    key, _, wanted = part.removeprefix("[").removesuffix("]").partition("=")
+    return next((i for i, item in enumerate(listed) if isinstance(item, dict) and str(item.get(key)) == wanted), None)
 
 
 def overlay(defaults: dict[str, Json], spec: dict[str, Json]) -> dict[str, Json]:

@@ -18,9 +18,10 @@ from jobform.config.target import settings_for
 from jobform.config.variables import Given
 from jobform.model.diagnostic import Range
 from jobform.model.errors import JobformError
-from jobform.model.job import Project, Settings
+from jobform.model.job import BackendBlock, Project, Settings
 from jobform.model.suggest import suggest
-from jobform.model.values import Path
+from jobform.model.values import Json, Path
+from jobform.protocols import Arranging
 from jobform.schema import SpecSchema
 
 PROJECT_FILE = "jobform.yaml"
@@ -41,13 +42,16 @@ class ReadOptions:
 
 
 class BackendTypes(Protocol):
-    """The backend types that this process knows. Both lookups raise InputError for a type that cannot be had."""
+    """The backend types that this process knows. Every lookup raises InputError for a type that cannot be had."""
 
     def names(self) -> Collection[str]:
         """All of them."""
 
-    def spec(self, type_name: str, /) -> SpecSchema:
-        """The schema of `spec`."""
+    def spec(self, type_name: str, blocks: Collection[Mapping[str, Json]] = (), /) -> SpecSchema:
+        """The schema of `spec`. blocks: the settings of the project's backends of this type, which may extend it."""
+
+    def arranging(self, type_name: str, /) -> Arranging | None:
+        """The type itself where it arranges its specs."""
 
     def settings(self, type_name: str, /) -> SpecSchema:
         """The schema of a backend's block without `type` and `defaults`."""
@@ -77,12 +81,12 @@ def read_project(settings: Settings, options: ReadOptions, types: BackendTypes) 
     if project is None:
         findings.raise_errors(sources)
         raise AssertionError("a file that cannot be read is an error")
-    specs = _specs(settings, project, types, findings)
+    specs, arranging = _specs(settings, project, types, findings)
     checked = reader.job_files(settings.files, options.allow_empty)
     documents = [document for document, _ in checked]
     names = declared_names(documents)
     entries = expand(project, settings.backends, checked, findings)
-    builder = JobBuilder(settings, reader.files.text, names, specs, findings)
+    builder = JobBuilder(settings, reader.files, names, specs, arranging, findings, sources)
     jobs = builder.build(entries)
     check_cycle(jobs, findings)
     moved = read_moves(documents, jobs, names, findings)
@@ -169,9 +173,15 @@ class _Reader:
         return declared_names(document for document, _ in aside.job_files(self.patterns(), allow_empty=True))
 
 
-def _specs(settings: Settings, project: Document, types: BackendTypes, findings: Findings) -> dict[str, SpecSchema]:
-    """The spec schema of each backend whose type can be had, by the backend's name; its settings are validated on the way."""
-    specs = {}
+def _specs(
+    settings: Settings, project: Document, types: BackendTypes, findings: Findings,
+) -> tuple[dict[str, SpecSchema], dict[str, Arranging]]:
+    """By the backend's name: the spec schema of each backend whose type can be had, and those types that arrange specs.
+
+    The settings are validated on the way. What cannot be told with wrong settings is left out.
+    """
+    specs: dict[str, SpecSchema] = {}
+    arranging: dict[str, Arranging] = {}
     known = types.names()
     for name, block in settings.backends.items():
         path: Path = ("backends", name)
@@ -184,14 +194,24 @@ def _specs(settings: Settings, project: Document, types: BackendTypes, findings:
             )
             continue
         try:
-            schema, specs[name] = types.settings(block.type), types.spec(block.type)
+            valid = _settings_fit(block, types.settings(block.type), project, findings)
+            arranger = types.arranging(block.type)
+            if arranger is None or valid:
+                specs[name] = types.spec(block.type, blocks_of(settings, block.type) if valid else ())
+            if arranger is not None and valid:
+                arranging[name] = arranger
         except JobformError as error:
             findings.extend(replace(found, range=found.range or project.locate((*path, "type"))) for found in error.diagnostics)
-            continue
+    return specs, arranging
 
-        def source(below: Path, path: Path = path) -> str:
-            return project.source((*path, *below))
 
-        for problem in schema.problems(block.settings, source):
-            findings.add(placed(problem, project, path))
-    return specs
+def blocks_of(settings: Settings, type_name: str) -> list[Mapping[str, Json]]:
+    """The settings of all backends of one type."""
+    return [block.settings for block in settings.backends.values() if block.type == type_name]
+
+
+def _settings_fit(block: BackendBlock, schema: SpecSchema, project: Document, findings: Findings) -> bool:
+    path: Path = ("backends", block.name)
+    problems = list(schema.problems(block.settings, lambda below: project.source((*path, *below))))
+    findings.extend(placed(problem, project, path) for problem in problems)
+    return not problems

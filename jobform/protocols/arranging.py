@@ -1,4 +1,4 @@
-"""What a backend type may offer whose jobs can be written in several ways: it turns each into the one that its schema describes."""
+"""What a backend type offers whose jobs can be written in several ways: it turns each into the one that its schema describes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

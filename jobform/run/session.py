@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jobform.config.read import ReadOptions, read_project, read_settings
+from jobform.config.read import ReadOptions, blocks_of, read_project, read_settings
 from jobform.engine.manager import Manager
 from jobform.engine.places import Places
 from jobform.model.diagnostic import Diagnostic, Severity
@@ -100,8 +100,8 @@ class Session:
         return Places(self.settings.backends, runtime.registry.backend, runtime.registry.settings, place)
 
     def schema_of(self, type_name: str) -> SpecSchema:
-        """The schema of a backend type's spec."""
-        return self.runtime.registry.spec(type_name)
+        """The schema of a backend type's spec in this project."""
+        return self.runtime.registry.spec(type_name, blocks_of(self.settings, type_name))
 
     def completes(self, backend: str) -> bool:
         """Whether the jobs of a configured backend end by themselves; true for one that is not configured any more."""

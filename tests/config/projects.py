@@ -1,12 +1,14 @@
 """Small projects on disk, and what reading them says."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from jobform.config.read import ReadOptions, read_project, read_settings
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.errors import InputError
 from jobform.model.job import Project, Settings
+from jobform.model.values import Json
+from jobform.protocols import Arranging
 from jobform.schema import SpecSchema, load_document
 
 NO_OPTIONS = ReadOptions()
@@ -25,8 +27,11 @@ class Types:
     def names(self) -> list[str]:
         return ["local"]
 
-    def spec(self, type_name: str) -> SpecSchema:
+    def spec(self, type_name: str, blocks: Collection[Mapping[str, Json]] = ()) -> SpecSchema:
         return SpecSchema(load_document(type_name))
+
+    def arranging(self, type_name: str) -> Arranging | None:
+        return None
 
     def settings(self, type_name: str) -> SpecSchema:
         return SpecSchema({
