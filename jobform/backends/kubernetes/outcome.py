@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobform.backends.kubernetes.kinds import Judged
 from jobform.backends.kubernetes.pods import Container, Pod, first_index, latest
-from jobform.backends.kubernetes.shapes import line, mapping, maps, number, text
+from jobform.backends.kubernetes.shapes import line, mapping, number, text
 from jobform.model.state import ENDED, Phase
 from jobform.model.values import Json
 from jobform.protocols import Actual
@@ -16,7 +16,9 @@ _OUTPUTS = 4096
 
 _NEVER_RAN = {"ContainerCannotRun", "StartError", "CreateContainerError", "CreateContainerConfigError", "InvalidImageName"}
 _NO_ROOM = "OutOf"
-_NODE = {"Evicted", "NodeLost", "NodeAffinity", "Shutdown", "NodeShutdown", "Terminated", "Preempting", "UnexpectedAdmissionError"}
+_NODE = {
+    "Evicted", "NodeLost", "NodeAffinity", "Shutdown", "NodeShutdown", "Terminated", "Preempting", "UnexpectedAdmissionError",
+}
 """Reasons of a failed pod that speak of its node and not of the program."""
 
 
@@ -110,9 +112,8 @@ def pending_reason(pods: Sequence[Pod]) -> str:
     """The most telling reason why pods have not started, "" when they say none."""
     reasons: dict[str, int] = {}
     for pod in pods:
-        if pod.started_at is None or not pod.running:
-            if why := _pod_waits(pod):
-                reasons[why] = reasons.get(why, 0) + 1
+        if not pod.running and (why := _pod_waits(pod)):
+            reasons[why] = reasons.get(why, 0) + 1
     if not reasons:
         return ""
     why, count = max(reasons.items(), key=lambda item: item[1])

@@ -20,7 +20,7 @@ class Container:
     """One container of a pod, as its status shows it.
 
     started_at: its first start, also when it was started again since. exit: None while it has not ended; signal: None unless it
-    was ended by one. reason: why it ended, waits why it has not started. message: of its end, at most 4 KiB by the kubelet's rule.
+    was ended by one. reason: why it ended, waits why it has not started. message: of its end, which the kubelet cuts at 4 KiB.
     """
 
     name: str

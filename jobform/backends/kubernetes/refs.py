@@ -1,4 +1,4 @@
-"""References to attempts: what a state file holds of an object in a cluster. A state may come from anywhere, so all is checked."""
+"""References to attempts: what a state holds of an object in a cluster. A state may come from anywhere, so all is checked."""
 
 import re
 from dataclasses import dataclass
