@@ -53,6 +53,7 @@ def up(arguments: argparse.Namespace) -> int:
     if arguments.until == "parent":
         die_with_parent(signal.SIGTERM)()
     supervisor = Supervisor(ControlPlane(assets.resolve(), directory.resolve()), held=arguments.until == "holders")
+    supervisor.kubelet = not arguments.no_kubelet
 
     def ready() -> None:
         print(f"export KUBECONFIG={directory.resolve() / 'kubeconfig'}", flush=True)

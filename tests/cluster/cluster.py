@@ -5,19 +5,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.cluster.api import Access, Api
 from tests.cluster.binaries import Unavailable
 from tests.cluster.control import StartFailed
+from tests.cluster.node import POOL as REAL
 from tests.cluster.roles import SHIPPED, let_apply
-from tests.cluster.supervisor import Connection
+from tests.cluster.supervisor import POOL, Connection
 
 ROOT = Path(__file__).parents[2]
-POOL = "jobform.test/pool"
-"""Label and taint key of nodes, and what ties the pods of a namespace to them."""
-
 
 @dataclass
 class Cluster:
@@ -31,7 +29,8 @@ class Cluster:
     directory: Path | None = None
     connection: Connection | None = None
     exclusive: bool = False
-    api: Api = field(init=False)
+    pool: str = ""
+    api: Api = field(init=False, repr=False)
     _made: list[str] = field(default_factory=list)
     _scratch: "tempfile.TemporaryDirectory[str]" = field(default_factory=tempfile.TemporaryDirectory)
 
@@ -54,7 +53,7 @@ class Cluster:
         return self.kubeconfig_for("admin")
 
     def user(self, name: str) -> Access:
-        """The credentials of one of `control.USERS`: viewer reads all, applier has the shipped role, nobody nothing."""
+        """The credentials of one of `control.USERS`: viewer reads all, applier has the shipped role."""
         if name == "admin":
             return self.access
         if self.directory is None:
@@ -70,15 +69,38 @@ class Cluster:
         access = Access(server or access.server, authority or access.authority, access.token, access.certificate, access.key)
         return access.write(Path(self._scratch.name) / f"{secrets.token_hex(4)}.kubeconfig", namespace=namespace)
 
+    def with_node(self) -> "Cluster":
+        """The same cluster, whose namespaces are now those of a node with real containers and 8 GPUs that do not exist.
+
+        `images.BUSYBOX` and `images.PYTHON` are there, other images cannot be pulled. A given cluster needs a node of its own.
+        """
+        if self.connection is None:
+            if not self.api.items("/api/v1/nodes"):
+                raise Unavailable("the cluster was given and has no node")
+            return self
+        self.connection.ask("node")
+        return replace(self, pool=REAL)
+
+    def set_gpus(self, count: int) -> None:
+        """How many GPUs the real node has from now on."""
+        self._alone().ask("gpus", count=count)
+
+    def tag(self, image: str, name: str) -> None:
+        """Makes an image of the real node known under another full name (docker.io/library/x:1) too."""
+        if self.connection is None:
+            raise Unavailable("the cluster was given: its node pulls images itself")
+        self.connection.ask("tag", image=image, name=name)
+
     def namespace(self, pool: str = "", name: str = "") -> str:
         """A new namespace, in which `applier` has the shipped role.
 
-        pool: its pods go to the nodes of this pool and nowhere else; without one no node of ours takes them, so they stay pending.
+        pool: its pods go to the nodes of this pool (otherwise the cluster's own) and nowhere else; without any no node of ours
+        takes them, so they stay pending.
         The default service account is awaited: pods are refused without it. `drop` or the end of the session removes it.
         """
         name = name or f"t-{secrets.token_hex(5)}"
         metadata: dict[str, object] = {"name": name}
-        if pool:
+        if pool := pool or self.pool:
             toleration = f'[{{"key": "{POOL}", "operator": "Equal", "value": "{pool}", "effect": "NoSchedule"}}]'
             metadata["annotations"] = {
                 "scheduler.alpha.kubernetes.io/node-selector": f"{POOL}={pool}",

@@ -71,15 +71,30 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return available(lambda: shared(request.config))
 
 
+@pytest.fixture(scope="session")
+def node(cluster: Cluster) -> Cluster:
+    """The same cluster with a node that runs real containers; its `namespace()` sends pods there. Needs root."""
+    return available(cluster.with_node)
+
+
+@pytest.fixture
+def node_namespace(node: Cluster) -> Iterator[str]:
+    """A namespace of this test, whose pods run on the real node; they and their GPUs are given back after the test."""
+    name = node.namespace()
+    yield name
+    node.drop(name)
+
+
 @pytest.fixture(scope="module")
 def own_cluster() -> Iterator[Cluster]:
     """A control plane of this module's own, for tests that stop it: some seconds more than `cluster`."""
-    cluster = available(_start_own)
+    cluster = available(start_own)
     yield cluster
     cluster.close()
 
 
-def _start_own() -> Cluster:
+def start_own() -> Cluster:
+    """A cluster that nobody shares: the caller closes it. Raises Unavailable."""
     assets = find(ENVIRON)
     return launch(Path(tempfile.mkdtemp(prefix="jobform-cluster-")), assets, ENVIRON, exclusive=True)
 

@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.api import Api
-from tests.cluster.binaries import Unavailable
+from tests.cluster.binaries import KUBELET, Unavailable, find
 from tests.cluster.control import ControlPlane, StartFailed
+from tests.cluster.node import Node
 from tests.cluster.roles import let_view
 
 SOCKET = "control"
 FIRST_HOLDER = 30.0
 """Seconds in which somebody must take hold of a cluster that was started for tests."""
 TICK = 0.2
+POOL = "jobform.test/pool"
+"""Label and taint key of nodes, and what ties the pods of a namespace to them."""
+GPUS = 8
 
 Answer = dict[str, Any]
 
@@ -37,13 +41,14 @@ class Stopping(BaseException):
 
 @dataclass
 class Supervisor:
-    """held: stop when the last connection closes; otherwise only on a signal or the request `stop`."""
+    """held: stop when the last connection closes; otherwise only on a signal or the request `stop`. kubelet: with a node."""
 
     plane: ControlPlane
     held: bool
+    kubelet: bool = False
     _stopped: bool = False
     _holders: set[socket.socket] = field(default_factory=set)
-    _parts: dict[str, Any] = field(default_factory=dict)
+    _node: Node | None = None
 
     def run(self, ready: Callable[[], None]) -> None:
         """Starts, calls `ready`, serves until the end, and cleans up whatever happened."""
@@ -56,6 +61,8 @@ class Supervisor:
         with contextlib.suppress(Stopping):
             try:
                 self.plane.start()
+                if self.kubelet:
+                    self.add_node(tainted=False)
                 let_view(Api.open(self.plane.access("admin")))
                 with self._listening() as listener:
                     ready()
@@ -114,6 +121,9 @@ class Supervisor:
             "stop-apiserver": self.plane.stop_apiserver,
             "start-apiserver": self.plane.start_apiserver,
             "compact": self.plane.compact,
+            "node": lambda: self.add_node(tainted=True),
+            "gpus": lambda: self._with_node().set_gpus(request["count"]),
+            "tag": lambda: self._with_node().tag(request["image"], request["name"]),
             "release": lambda: self._release(holder),
             "stop": self._leave,
         }
@@ -133,7 +143,29 @@ class Supervisor:
     def _leave(self) -> None:
         self._stopped = True
 
+    def add_node(self, *, tainted: bool) -> None:
+        """A kubelet with real containers; nothing if it is there. tainted: for the pods of its pool alone."""
+        if self._node:
+            return
+        find({"KUBEBUILDER_ASSETS": str(self.plane.assets)}, (KUBELET,))
+        kubeconfig = self.plane.kubeconfig("system:node:localhost")
+        api = Api.open(self.plane.access("admin"))
+        self._node = node = Node(api, self.plane.assets, self.plane.directory, kubeconfig, POOL, tainted)
+        try:
+            node.start(GPUS)
+        except BaseException:
+            self._node = None
+            node.stop()
+            raise
+
+    def _with_node(self) -> Node:
+        if self._node is None:
+            raise Unavailable("the cluster has no node with a kubelet")
+        return self._node
+
     def _stop_parts(self) -> None:
+        if self._node:
+            self._node.stop()
         self.plane.stop()
 
 

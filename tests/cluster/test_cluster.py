@@ -1,13 +1,17 @@
 """The kit itself: what other tests rely on."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.cluster.api import ApiFailure
 from tests.cluster.cluster import Cluster
+from tests.cluster.images import BUSYBOX, PYTHON
 
 
-def job(name: str, **spec: object) -> dict[str, object]:
-    container = {"name": "main", "image": "docker.io/local/busybox:1", "command": ["true"]}
+def job(name: str, *command: str, image: str = BUSYBOX, limits: object = None, **spec: object) -> dict[str, object]:
+    container = {"name": "main", "image": image, "command": command or ["true"], "resources": {"limits": limits or {}}}
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template": template, **spec}}
 
@@ -46,3 +50,78 @@ def test_after_compaction_old_positions_are_gone(own_cluster: Cluster) -> None:
     watch = {"watch": "true", "resourceVersion": page["metadata"]["resourceVersion"], "timeoutSeconds": 2}
     _, content = own_cluster.api.raw("GET", path, query=watch)
     assert b'"code":410' in content
+
+
+def ended(cluster: Cluster, path: str) -> dict[str, object]:
+    """The state of the only container of the only pod, once it has ended."""
+    def over(pods: Any) -> bool:
+        return bool(pods["items"] and "terminated" in state(pods))
+
+    def state(pods: Any) -> Any:
+        return (pods["items"][0]["status"].get("containerStatuses") or [{"state": {}}])[0]["state"]
+
+    terminated: dict[str, object] = state(cluster.api.wait(path, over, what="the end of the container"))["terminated"]
+    return terminated
+
+
+def pending(reason: str) -> Callable[[Any], bool]:
+    """Whether a list of pods has one that the scheduler could not place for `reason`."""
+    return lambda found: any(
+        reason in condition["message"] for pod in found["items"] for condition in pod["status"].get("conditions", [])
+    )
+
+
+def test_a_container_really_runs_and_its_output_and_code_are_kept(node: Cluster, node_namespace: str) -> None:
+    pods = f"/api/v1/namespaces/{node_namespace}/pods"
+    script = "echo out; echo err >&2; echo result > /dev/termination-log; exit 3"
+    node.api.create(f"/apis/batch/v1/namespaces/{node_namespace}/jobs", job("a", "sh", "-c", script, backoffLimit=0))
+    state = ended(node, pods)
+    assert (state["exitCode"], state["reason"], state["message"]) == (3, "Error", "result\n")
+    name = node.api.items(pods)[0]["metadata"]["name"]
+    status, log = node.api.raw("GET", f"{pods}/{name}/log")
+    assert (status, sorted(log.splitlines())) == (200, [b"err", b"out"])
+
+    def failed(found: Any) -> bool:
+        return "Failed" in [condition["type"] for condition in found["status"].get("conditions", [])]
+
+    node.api.wait(f"/apis/batch/v1/namespaces/{node_namespace}/jobs/a", failed)
+
+
+def test_memory_over_the_limit_is_killed(node: Cluster, node_namespace: str) -> None:
+    script = "held = b'1' * (300 << 20); print(len(held))"
+    body = job("a", "python", "-c", script, image=PYTHON, limits={"memory": "64Mi"}, backoffLimit=0)
+    node.api.create(f"/apis/batch/v1/namespaces/{node_namespace}/jobs", body)
+    state = ended(node, f"/api/v1/namespaces/{node_namespace}/pods")
+    assert (state["exitCode"], state["reason"]) == (137, "OOMKilled")
+
+
+def test_gpus_are_counted(node: Cluster, node_namespace: str) -> None:
+    pods = f"/api/v1/namespaces/{node_namespace}/pods"
+    node.api.create(f"/apis/batch/v1/namespaces/{node_namespace}/jobs", job("a", limits={"nvidia.com/gpu": "9"}))
+    node.api.wait(pods, pending("Insufficient nvidia.com/gpu"))
+
+
+def test_foreground_delete_ends_a_running_pod_first(node: Cluster, node_namespace: str) -> None:
+    jobs, pods = f"/apis/batch/v1/namespaces/{node_namespace}/jobs", f"/api/v1/namespaces/{node_namespace}/pods"
+    node.api.create(jobs, job("a", "sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"))
+    node.api.wait(pods, lambda found: bool(found and found["items"] and found["items"][0]["status"]["phase"] == "Running"))
+    pod = node.api.items(pods)[0]["metadata"]["name"]
+    node.api.merge(f"{pods}/{pod}", {"metadata": {"labels": {"seen": "true"}}})
+    assert node.api.delete(f"{jobs}/a", "Foreground")["metadata"]["deletionTimestamp"]
+    node.api.wait(f"{jobs}/a", lambda it: it is None, timeout=60)
+    assert node.api.items(pods) == []
+
+
+def test_an_image_that_nobody_has_fails_at_once(node: Cluster, node_namespace: str) -> None:
+    node.api.create(f"/apis/batch/v1/namespaces/{node_namespace}/jobs", job("a", image="registry.example.net/none:1"))
+
+    def refused(found: Any) -> bool:
+        states = [it["state"] for pod in found["items"] for it in pod["status"].get("containerStatuses", [])]
+        return any(state.get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff") for state in states)
+
+    node.api.wait(f"/api/v1/namespaces/{node_namespace}/pods", refused)
+
+
+def test_without_a_pool_the_real_node_takes_nothing(cluster: Cluster, node: Cluster, namespace: str) -> None:
+    cluster.api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs", job("a"))
+    cluster.api.wait(f"/api/v1/namespaces/{namespace}/pods", pending("untolerated taint"))
