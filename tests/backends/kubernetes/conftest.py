@@ -1,5 +1,19 @@
-"""The test cluster, for tests of the kubernetes backend."""
+"""The test cluster, for tests of the kubernetes backend, and a backend on it."""
 
-from tests.cluster.fixtures import cluster, namespace, node, node_namespace, own_cluster
+import pytest
 
-__all__ = ["cluster", "namespace", "node", "node_namespace", "own_cluster"]
+pytest.register_assert_rewrite(
+    "jobform.testing.backend_contract", "jobform.testing.backend_faults", "jobform.testing.backend_fixtures",
+)
+
+from tests.backends.kubernetes.desk import Desk  # noqa: E402 - only after the line above
+from tests.cluster.cluster import Cluster  # noqa: E402 - likewise
+from tests.cluster.fixtures import cluster, namespace, node, node_namespace, own_cluster  # noqa: E402 - likewise
+
+__all__ = ["cluster", "desk", "namespace", "node", "node_namespace", "own_cluster"]
+
+
+@pytest.fixture
+def desk(cluster: Cluster, namespace: str) -> Desk:  # noqa: F811 - pytest names fixtures by their arguments
+    """A backend in a namespace of this test; its pods stay pending unless somebody plays them."""
+    return Desk(cluster, namespace)

@@ -1,0 +1,88 @@
+"""A backend on a real cluster, and what tests of it do all the time."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jobform.backends.kubernetes.backend import KubernetesType
+from jobform.backends.kubernetes.refs import JobRef
+from jobform.model.clock import SystemClock
+from jobform.model.job import BackendBlock
+from jobform.model.state import Phase
+from jobform.protocols import Actual, Backend, Effect, Gone, Mark, Place, ReadError, Ref, Submission, no_effect
+from jobform.testing.marks import make_mark
+from tests.cluster.api import Api, Object
+from tests.cluster.cluster import Cluster
+
+PATIENCE = 30.0
+IMAGE = "docker.io/local/busybox:1"
+
+
+class Desk:
+    """One namespace of a cluster, with a backend for it. user: whose rights the backend has."""
+
+    def __init__(self, cluster: Cluster, namespace: str, *, effect: Effect = no_effect, user: str = "admin", **settings: Any) -> None:
+        self.cluster, self.namespace, self.api = cluster, namespace, cluster.api
+        kubeconfig = cluster.kubeconfig_for(user, namespace=namespace)
+        self.settings = {"kubeconfig": str(kubeconfig), **settings}
+        self.backend = self.open(effect)
+        self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self.pods = f"/api/v1/namespaces/{namespace}/pods"
+
+    def open(self, effect: Effect = no_effect) -> Backend:
+        """Another backend of the same block, as another command would have it."""
+        place = Place(Path(), SystemClock(), effect, {"HOME": "/nonexistent"})
+        return KubernetesType().open(BackendBlock("gpu", "kubernetes", dict(self.settings)), place)
+
+    def submit(self, spec: Object, mark: Mark | None = None, address: str = "job") -> Ref:
+        return self.backend.submit(Submission(address, spec), mark or make_mark(address, lineage=self.namespace))
+
+    def mark(self, address: str = "job", attempt: int = 1, **more: Any) -> Mark:
+        return make_mark(address, attempt, lineage=self.namespace, **more)
+
+    def read(self, ref: Ref) -> Actual | Gone | ReadError:
+        return self.backend.read([ref])[ref]
+
+    def actual(self, ref: Ref) -> Actual:
+        answer = self.read(ref)
+        assert isinstance(answer, Actual), answer
+        return answer
+
+    def reach(self, ref: Ref, *phases: Phase) -> Actual:
+        return self.until(lambda: self.actual(ref), lambda actual: actual.phase in phases)
+
+    def until(self, look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+        end = time.monotonic() + PATIENCE
+        while not good(seen := look()):
+            assert time.monotonic() < end, seen
+            time.sleep(0.05)
+        return seen
+
+    def job(self, ref: Ref) -> Object:
+        return self.api.get(f"{self.jobs}/{JobRef.parse(ref).name}")
+
+    def pods_of(self, ref: Ref) -> list[Object]:
+        return [pod for pod in self.api.items(self.pods) if pod["metadata"]["labels"].get("job-name") == JobRef.parse(ref).name]
+
+    def pod(self, ref: Ref) -> Object:
+        """The only pod of a run, as soon as there is one."""
+        return self.until(lambda: self.pods_of(ref), lambda pods: len(pods) == 1)[0]
+
+
+def job(**more: Any) -> Object:
+    """A vocabulary spec that runs until it is ended."""
+    return {"image": IMAGE, "command": ["runs"], "retries": 0, **more}
+
+
+def manifest(name: str = "", *companions: Object, **spec: Any) -> Object:
+    """A spec of the canonical form with one Job."""
+    metadata = {"name": name} if name else {}
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": IMAGE, "command": ["runs"]}]}}
+    objects = {"Job": {
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"backoffLimit": 0, "template": template, **spec},
+    }}
+    return {"objects": objects | {f"{each['kind']}/{each['metadata']['name']}": each for each in companions}}
+
+
+__all__ = ["Api", "Desk", "job", "manifest"]
