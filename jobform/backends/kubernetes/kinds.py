@@ -36,7 +36,8 @@ class Kind:
     plural: of the REST path, "" where discovery must say. completes: whether its objects end by themselves.
     template_paths: where pod templates lie, `*` for every item. suspend_path, ttl_path: None where the kind has none.
     pods: how the pods of an object are found, any of them. index_label: of the pods, which tells them apart, "" if none does.
-    queue: whether Kueue manages the kind. status: what its status means.
+    queue: whether Kueue manages the kind. made: what its controller puts into an object, unless the flag at `made_unless` is
+    true. status: what its status means.
     """
 
     key: str
@@ -51,6 +52,8 @@ class Kind:
     pods: tuple[PodLabel, ...] = ()
     index_label: str = ""
     queue: bool = False
+    made: tuple[Path, ...] = ()
+    made_unless: Path = ()
     status: StatusRules = STANDARD
 
     def judge(self, obj: Mapping[str, Json]) -> Judged:
@@ -61,6 +64,10 @@ class Kind:
         """Where pod templates lie in one object, as concrete paths; list items by position."""
         for pattern in self.template_paths:
             yield from _matching(dict(obj), pattern, ())
+
+    def generated(self, obj: Mapping[str, Json]) -> tuple[Path, ...]:
+        """The paths that the kind's controller fills in, in an object with this content."""
+        return () if self.made_unless and _at(dict(obj), self.made_unless) is True else self.made
 
     def pod_selectors(self, obj: Mapping[str, Json]) -> tuple[str, ...]:
         """Label selectors whose pods are the object's; a label whose value is not known yet is left out."""
@@ -130,7 +137,9 @@ def kind_from(key: str, block: Mapping[str, Json]) -> Kind:
         template_paths=tuple(path(item) for item in _texts(block.get("templates"))),
         suspend_path=_optional(block.get("suspend")), ttl_path=_optional(block.get("ttl")),
         pods=tuple(PodLabel(label, path(str(value))) for label, value in (pods if isinstance(pods, dict) else {}).items()),
-        index_label=str(block.get("index_label", "")), queue=block.get("queue") is True, status=StatusRules.of(block),
+        index_label=str(block.get("index_label", "")), queue=block.get("queue") is True,
+        made=tuple(tuple(map(str, item)) for item in _lists(block.get("generated"))),
+        made_unless=_optional(block.get("generated_unless")) or (), status=StatusRules.of(block),
     )
 
 
@@ -145,6 +154,10 @@ def _optional(text: Json) -> Path | None:
 
 def _texts(listed: Json) -> Iterable[str]:
     return [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
+
+
+def _lists(listed: Json) -> Iterable[list[Json]]:
+    return [item for item in listed if isinstance(item, list)] if isinstance(listed, list) else []
 
 
 def _at(value: Json, where: Path) -> Json:
