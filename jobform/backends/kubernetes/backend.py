@@ -6,7 +6,7 @@ Exactly once: an attempt has one name and one mark, its workload is created or n
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from jobform.backends.kubernetes import differences, find, scope, stop, submit, update
+from jobform.backends.kubernetes import differences, find, preflight, scope, stop, submit, update
 from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.logs import Logs
 from jobform.backends.kubernetes.names import ADDRESS
@@ -25,8 +25,10 @@ from jobform.protocols import (
     Actual,
     Backend,
     Difference,
+    Forecast,
     Found,
     Gone,
+    Intended,
     LogOptions,
     Mark,
     Place,
@@ -86,7 +88,10 @@ class KubernetesBackend:
             raise BackendError("what the cluster said of a job cannot be read", str(error)[:200]) from error
         obj = live if isinstance(live, dict) else {}
         mark = remade(mark_of(obj), text(mapping(obj, "metadata", "annotations"), ADDRESS), text(obj, "metadata", "name"))
-        return differences.differences(self._site.composed(Submission(mark.address, dict(spec)), mark), actual.native)
+        return differences.differences(self._site.composed(Submission(mark.address, dict(spec)), mark), obj)
+
+    def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
+        return preflight.preflight(self._site, intended, parallelism)
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         return self._logs.logs(ref, options)

@@ -5,7 +5,7 @@ value. What the server, a webhook or an autoscaler fills in was never applied, s
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
@@ -38,12 +38,12 @@ class _Found:
     present: bool = True
 
 
-def differences(composed: Composed, native: bytes) -> list[Difference]:
+def differences(composed: Composed, native: bytes | Mapping[str, Json]) -> list[Difference]:
     """Where the present object differs from the composed one because somebody else changed it; [] for an untouched one.
 
-    native: the JSON object that `Actual.native` carries. Raises BackendError when it is none.
+    native: the JSON object that `Actual.native` carries, or what was read from it. Raises BackendError when it is none.
     """
-    live = _parsed(native)
+    live = _parsed(native) if isinstance(native, bytes) else dict(native)
     metadata = live.get("metadata")
     owned = owners(metadata.get("managedFields") if isinstance(metadata, dict) else None)
     gone = lost(_applied(composed.workload), owned.ours)
