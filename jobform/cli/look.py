@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from jobform.cli.app import app
-from jobform.cli.options import format_option, project_options, where
+from jobform.cli.options import format_option, project_options, seconds, where
 from jobform.model.errors import InputError
 from jobform.model.state import State
+from jobform.protocols import LogOptions
 from jobform.run import editing, looking
 from jobform.views.escape import ci_log, terminal
 
@@ -44,22 +45,35 @@ def status(
 @click.command(epilog="""\b
 Examples:
   jobform logs train
-  jobform logs 'train[lr=0.1]' --follow
+  jobform logs 'train[lr=0.1]' --follow --since 10m
   jobform logs train --attempt 1 --tail 50
+  jobform logs train --index 0 --container main --previous
 """)
 @click.argument("address")
 @project_options
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
-@click.option("--tail", type=click.IntRange(0), help="Only the last lines.")
+@click.option("--index", type=click.IntRange(0), help="Only this one of the pods or processes that share the work.")
+@click.option("--container", metavar="NAME", default="", help="Only the container of this name.")
+@click.option("--previous", is_flag=True, help="What was printed before a container was last started again.")
+@click.option("--since", metavar="DURATION", help="Only the last time, such as 10m.")
+@click.option("--tail", type=click.IntRange(0), help="Only so many last lines, of each container.")
 @click.option("--attempt", type=click.IntRange(1), help="Another attempt than the last.")
 @click.pass_context
 def logs(
-    ctx: click.Context, /, address: str, follow: bool, tail: int | None, attempt: int | None, no_color: bool, **kwargs: Any,
+    ctx: click.Context, /, address: str, follow: bool, index: int | None, container: str, previous: bool, since: str | None,
+    tail: int | None, attempt: int | None, no_color: bool, **kwargs: Any,
 ) -> int:
-    """Print the output of a job's run; what was kept of it when nothing else is left."""
+    """Print the output of a job's run; what was kept of it when nothing else is left. Of several pods or containers, every line
+    begins with [pod container]."""
+    if follow and previous:
+        raise click.UsageError("--previous shows what has ended: it cannot be followed")
     target = app(ctx, "human", no_color)
     session = target.session(where(kwargs))
-    for line in looking.log_lines(session, _one(session.manager.state, address), attempt, follow=follow, tail=tail):
+    options = LogOptions(
+        follow, tail, seconds(since, "--since"), index, container, previous,
+        tell=lambda text: target.say(f"{ci_log(terminal(text))}\n"),
+    )
+    for line in looking.log_lines(session, _one(session.manager.state, address), attempt, options):
         target.print(line)
     return 0
 

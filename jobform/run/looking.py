@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from jobform.config.secrets import Masker
 from jobform.engine.retry import retry_due
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.errors import BackendError, FailedError, InputError
@@ -57,7 +58,7 @@ def outputs(state: State, address: str) -> Mapping[str, Json]:
     return done[-1].outputs or {}
 
 
-def log_lines(session: Session, address: str, number: int | None, *, follow: bool, tail: int | None) -> Iterator[str]:
+def log_lines(session: Session, address: str, number: int | None, options: LogOptions) -> Iterator[str]:
     """The log of an attempt, line by line and safe to show: from the backend, else what was kept.
 
     Raises InputError for an attempt that never was and FailedError when nothing is left or it cannot be read.
@@ -69,16 +70,17 @@ def log_lines(session: Session, address: str, number: int | None, *, follow: boo
             "no_attempt", f"{address} has no attempt {number}" if number else f"{address} has not run yet",
             detail=f"attempts: {', '.join(str(a.n) for a in tried) or 'none'}",
         )
-    yield from _lines(_chunks(session, attempt, follow=follow, tail=tail))
+    yield from _lines(_chunks(session, attempt, options), session.masker)
 
 
-def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+def _chunks(session: Session, attempt: Attempt, options: LogOptions) -> Iterator[bytes]:
+    failure: BackendError | None = None
     if session.places.configured(attempt.backend) and not attempt.removed:
         backend = session.places.backend(attempt.backend)
         if isinstance(backend, LogSource):
             seen = False
             try:
-                for chunk in backend.logs(Ref.of(attempt.ref), LogOptions(follow=follow, tail=tail)):
+                for chunk in backend.logs(Ref.of(attempt.ref), options):
                     seen = True
                     yield chunk
             except BackendError as error:
@@ -86,12 +88,36 @@ def _chunks(session: Session, attempt: Attempt, *, follow: bool, tail: int | Non
                     raise FailedError.of(
                         "logs_failed", f"the log could not be read on: {error.summary}", detail=error.detail
                     ) from error
-            if seen or not attempt.ended:
+                failure = error
+            if seen or (failure is None and not attempt.ended):
                 return
-    yield session.store.kept(f"{attempt.name}.log") or b""
+    yield from _kept(session, attempt, options, failure)
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+def _kept(session: Session, attempt: Attempt, options: LogOptions, failure: BackendError | None) -> Iterator[bytes]:
+    """What is beside the state of the output of an attempt. Raises FailedError when it cannot answer what was asked."""
+    data = session.store.kept(f"{attempt.name}.log") if attempt.ended else None
+    chosen = options.index is not None or options.container or options.previous or options.since is not None
+    if failure is not None and (chosen or not data):
+        raise FailedError.of("logs_failed", failure.summary, detail=failure.detail) from failure
+    if not data:
+        return
+    if options.previous:
+        raise FailedError.of("logs_failed", "only the end of the last output was kept, nothing from before it was started again")
+    why = f"; the backend could not be asked: {failure.summary}" if failure else ""
+    options.tell(f"what follows is what was kept of attempt {attempt.n}: the end of its output{why}")
+    if chosen:
+        options.tell("no part of it is left out: what was kept cannot be chosen from by index, container or time")
+    if options.tail is not None:
+        data = b"".join(data.splitlines(keepends=True)[-options.tail :] if options.tail else [])
+    yield data
+
+
+_LONGEST = 1 << 20
+"""Bytes of a line without end that are held before they are shown."""
+
+
+def _lines(chunks: Iterator[bytes], masker: Masker) -> Iterator[str]:
     """Whole lines as text; control characters but tabs are shown, not obeyed, and no line is a command to a CI runner."""
     from jobform.views.escape import ci_log, terminal  # a view's word on what a terminal may get
 
@@ -103,5 +129,9 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield shown(line)
+        if len(rest) > _LONGEST:  # a secret that has begun is not torn: what could be one is held back
+            text, held = masker.cut(rest.decode("utf-8", "surrogateescape"))
+            rest = held.encode("utf-8", "surrogateescape")
+            yield shown(text.encode("utf-8", "surrogateescape"))
     if rest:
         yield shown(rest)

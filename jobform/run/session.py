@@ -12,18 +12,20 @@ from functools import cached_property
 from pathlib import Path
 
 from jobform.config.read import ReadOptions, blocks_of, read_project, read_settings
+from jobform.config.secrets import Masker, environment_variable, known_values, lookup, secret_names
 from jobform.engine.manager import Manager
 from jobform.engine.places import Places
 from jobform.model.diagnostic import Diagnostic, Severity
-from jobform.model.errors import BackendError, LockHeldError
+from jobform.model.errors import BackendError, InputError, JobformError, LockHeldError
 from jobform.model.job import BackendBlock, Project, Settings
+from jobform.model.state import Attempt
 from jobform.model.values import Json, digest
-from jobform.protocols import LockInfo, LogSource, Place, Ref, Store, timestamp
+from jobform.protocols import Blanking, LockInfo, LogSource, Place, Ref, Store, timestamp
 from jobform.run.runtime import Runtime
 from jobform.schema import SpecSchema
 
 KEPT_LOG = 64 * 1024
-"""Bytes of log that are kept beside the state for each attempt."""
+"""Bytes of log that are kept beside the state of each container of an attempt; of its process, where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,28 +184,56 @@ class Session:
         """An id for a command that changes something: sorts by time."""
         return f"{self.runtime.clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
+    @cached_property
+    def masker(self) -> Masker:
+        """Blanks the value of every secret and sensitive variable that this process knows."""
+        return Masker(known_values(self.runtime.environ, self.settings.sensitive))
+
     def keep_log(self, address: str, number: int) -> None:
         """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet.
 
-        A log that cannot be read is a warning in `unkept`: what the run gave is recorded all the same.
+        May be called from several threads at once. A log that cannot be kept, and one that might hold a secret whose value is not
+        known here, is a warning in `unkept`: what the run gave is recorded all the same.
         """
         record = self.manager.state.jobs.get(address)
         attempt = next((a for a in record.attempts if a.n == number), None) if record else None
         if attempt is None or attempt.removed or not self.places.configured(attempt.backend):
             return
-        backend = self.places.backend(attempt.backend)
         name = f"{attempt.name}.log"
-        if isinstance(backend, LogSource) and self.store.kept(name) is None:
-            try:
-                data = backend.kept(Ref.of(attempt.ref), KEPT_LOG)
-            except BackendError as error:
-                self.unkept[name] = Diagnostic(
-                    Severity.WARNING, "log_not_kept", f"the log of attempt {number} could not be kept: {error.summary}",
-                    error.detail, address=address,
-                )
+        backend = self.places.backend(attempt.backend)
+        if not isinstance(backend, LogSource):
+            return
+        try:
+            if self.store.kept(name) is not None:
                 return
-            if data:
-                self.store.keep(name, data)
+            unknown = [] if isinstance(backend, Blanking) and backend.blanks_secrets else self._unknown_secrets(attempt)
+            if unknown:
+                self._not_kept(address, attempt, f"{', '.join(unknown)} is not set, so its value could not be blanked in it")
+            elif data := backend.kept(Ref.of(attempt.ref), KEPT_LOG):
+                text = data.decode("utf-8", "surrogateescape")
+                self.store.keep(name, self.masker.mask(text).encode("utf-8", "surrogateescape"))
+        except BackendError as error:
+            self._not_kept(address, attempt, error.summary, error.detail)
+        except JobformError as error:
+            self._not_kept(address, attempt, str(error))
+
+    def _not_kept(self, address: str, attempt: Attempt, why: str, detail: str = "") -> None:
+        summary = f"the log of attempt {attempt.n} could not be kept: {why}"
+        self.unkept[f"{attempt.name}.log"] = Diagnostic(Severity.WARNING, "log_not_kept", summary, detail, address=address)
+
+    def _unknown_secrets(self, attempt: Attempt) -> list[str]:
+        """The variables of secrets that an attempt was given and that this process does not have."""
+        specs, value_of = self.manager.state.specs, lookup(self.runtime.environ)
+        names = {name for key in {attempt.spec, attempt.applied} for name in secret_names(specs.get(key, {}))}
+        unknown = []
+        for name in sorted(names):
+            try:
+                known = value_of(name)
+            except InputError:  # there is a value and it cannot be used
+                known = None
+            if known is None:
+                unknown.append(environment_variable(name))
+        return unknown
 
 
 def _run_url(environ: Mapping[str, str]) -> str:

@@ -134,13 +134,16 @@ def _end(site: Site, namespace: str, source: Source, size: int) -> bytes:
     while True:
         with site.client.stream(path, {"container": source.container, "tailLines": lines}) as chunks:
             data, count = _last(chunks, size)
-        if len(data) >= size or count < lines or lines >= size:
+        if count < lines or 2 * len(data) >= size or lines >= size:
             return data
         lines = min(size, 2 * lines * size // max(1, len(data)))  # lines are this short: so many should be enough
 
 
 def _last(chunks: Iterable[bytes], size: int) -> tuple[bytes, int]:
-    """The last bytes of a stream, and how many lines it had; no more than about `size` bytes are ever held."""
+    """The last whole lines of a stream that fit, and how many it had; no more than about `size` bytes are ever held.
+
+    Half a line may hold half a secret, which nobody would recognise.
+    """
     held: deque[bytes] = deque()
     length = count = 0
     for chunk in chunks:
@@ -149,7 +152,8 @@ def _last(chunks: Iterable[bytes], size: int) -> tuple[bytes, int]:
         length += len(chunk)
         while length - len(held[0]) >= size:
             length -= len(held.popleft())
-    return b"".join(held)[-size:], count
+    data = b"".join(held)
+    return (data if len(data) <= size else data[-size:].partition(b"\n")[2]), count
 
 
 def _whole_lines(data: bytes) -> bytes:

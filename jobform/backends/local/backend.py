@@ -142,11 +142,15 @@ class LocalBackend:
             if gone.exists():
                 shutil.rmtree(gone)
 
+    blanks_secrets = True
+    """Launchers know the secrets of their runs and blank them in what they keep."""
+
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         """stdout, then stderr, then what is added to either. tail: so many last lines of each.
 
         When the files were removed: the end of them as it was kept.
         """
+        _refuse_options(options)
         run, name = _parse(ref)
         proof = self._home.proof(run)
         with _refused(f"the output of {name} could not be read"):
@@ -291,6 +295,18 @@ def _parse(ref: Ref) -> tuple[str, str]:
     if not isinstance(run, str) or not isinstance(name, str) or not _RUN.fullmatch(run) or not _NAME.fullmatch(name):
         raise BackendError("this is no reference to a local run", ref.text[:200])
     return run, name
+
+
+def _refuse_options(options: LogOptions) -> None:
+    """A local run is one process that is started once, and nobody notes when it prints a line."""
+    for given, flag, why in (
+        (options.index is not None, "--index", "a local run is a single process"),
+        (options.container, "--container", "a local run has no containers"),
+        (options.previous, "--previous", "a local run is never started again by itself; --attempt shows an earlier attempt"),
+        (options.since is not None, "--since", "the lines of a local run carry no time; --tail shows the last ones"),
+    ):
+        if given:
+            raise BackendError(f"{flag} has no meaning for a job on a local backend", f"{why[0].upper()}{why[1:]}.")
 
 
 def _address(proof: Proof, name: str) -> str:
