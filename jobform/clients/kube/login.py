@@ -287,14 +287,16 @@ def _configuration(environ: Mapping[str, str], server: str, proxy_url: object) -
 
 def _proxy(server: str, environ: Mapping[str, str]) -> str | None:
     parts = urlsplit(server)
-    host = parts.hostname or ""
-    if host == "localhost" or _is_loopback(host):
+    if is_loopback(parts.hostname or ""):
         return None
     name = f"{parts.scheme}_proxy"
     return environ.get(name) or environ.get(name.upper()) or None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, as far as its text says."""
+    if host == "localhost":
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -303,14 +305,15 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def _told(source: str) -> Iterator[None]:
-    """Whatever the package raises becomes one line. Its texts can quote whole users: what stands in braces is left out."""
+    """Whatever the package raises becomes one line. Its texts can quote whole users: what follows a brace is left out."""
     try:
         yield
     except KubeError:
         raise
     except Exception as error:  # the loaders parse foreign files and run foreign refreshes: any type may come out
         mark = getattr(error, "problem_mark", None)
-        why = f"not YAML, line {mark.line + 1}" if mark is not None else short(error, 300, dump=0) or type(error).__name__
+        said = short(str(error).partition("{")[0], 300) or type(error).__name__
+        why = f"not YAML, line {mark.line + 1}" if mark is not None else said
         raise _refused(f"{source} cannot be used: {why}") from error
 
 

@@ -1,6 +1,9 @@
 """Text of a server, made short and harmless: no control characters, no dumps of whole objects."""
 
+import string
+
 _LONGEST = 400
+_TYPE_NAME = string.ascii_letters + string.digits + "_.[]/-&*"
 
 
 def short(text: object, limit: int = _LONGEST, *, dump: int = 60) -> str:
@@ -21,9 +24,7 @@ def without_dumps(text: str, dump: int) -> str:
         if end - start <= dump:
             kept.append(text[position:end])
         else:
-            before = text[position:start].rstrip("&*")
-            named = before.rstrip("_.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789[]/-")
-            kept.append(named + "{...}")
+            kept.append(text[position:start].rstrip(_TYPE_NAME) + "{...}")
         position = end
     return "".join(kept) + text[position:]
 
