@@ -1,9 +1,11 @@
 """One look at a namespace: pods, queue and events, each asked at most once and only when some run needs them."""
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from jobform.backends.kubernetes.composed import Manifest
 from jobform.backends.kubernetes.kinds import Judged, Kind
 from jobform.backends.kubernetes.names import JOB, LINEAGE
 from jobform.backends.kubernetes.outcome import actual_of
@@ -13,7 +15,7 @@ from jobform.backends.kubernetes.shapes import line, mapping, number, text
 from jobform.backends.kubernetes.site import Site
 from jobform.clients.kube.errors import KubeError
 from jobform.clients.kube.paths import object_path
-from jobform.model.state import Phase
+from jobform.model.state import ENDED, Phase
 from jobform.model.values import Json
 from jobform.protocols import Actual
 
@@ -24,6 +26,9 @@ _FEW_EVENTS = 3
 _TELLING = {"FailedCreate", "WorkloadPriorityClassNotFound", "FailedScheduling", "ErrorCreating"}
 
 Key = tuple[str, str, str]
+
+Follow = Callable[[str, str], Mapping[str, dict[str, Json]] | None]
+"""The pods of a namespace and a lineage as a watch shows them, by uid; None when they must be listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,10 @@ class Seen:
         return key_of(self.obj)
 
 
-def actuals(site: Site, namespace: str, seen: Sequence[Seen]) -> dict[str, Actual]:
-    """The present of workloads of one namespace, by uid. Raises KubeError."""
+def actuals(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | None = None) -> dict[str, Actual]:
+    """The present of workloads of one namespace, by uid. follow: a watch of pods. Raises KubeError."""
     asked = [each for each in seen if _has_pods(each)]
-    pods = _pods(site, namespace, asked)
+    pods = _pods(site, namespace, asked, follow)
     waiting = _held(site, namespace, [each for each in seen if each.judged.suspended])
     bare = [
         each for each in asked
@@ -80,13 +85,16 @@ def _has_pods(seen: Seen) -> bool:
     return bool(number(status, "active") or number(status, "terminating"))
 
 
-def _pods(site: Site, namespace: str, seen: Sequence[Seen]) -> Mapping[str, list[Pod]]:
-    """The pods of each workload by its uid, in one list where the pods carry our labels."""
+def _pods(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | None) -> Mapping[str, list[Pod]]:
+    """The pods of each workload by its uid, in one list where the pods carry our labels.
+
+    Those of what has ended are never taken from a watch: their exit codes must be in it.
+    """
     found: dict[str, list[Pod]] = defaultdict(list)
     path = object_path("v1", "pods", namespace)
     labelled: dict[Key, Seen] = {}
     for each in seen:
-        if any(each.kind.template_paths):
+        if each.kind.template_paths:
             labelled[each.key] = each
         for selector in () if each.kind.template_paths else each.kind.pod_selectors(each.obj):
             for pod in site.client.list(path, {"labelSelector": selector}):
@@ -97,8 +105,18 @@ def _pods(site: Site, namespace: str, seen: Sequence[Seen]) -> Mapping[str, list
         if owner is not None and is_of(owner.kind, owner.obj, pod):
             found[owner.uid].append(pod_of(pod, owner.kind.index_label))
 
-    for selector in _selectors(labelled):
-        site.client.list(path, {"labelSelector": selector}, keep)
+    going = {key: each for key, each in labelled.items() if each.judged.phase not in ENDED}
+    listed = set(labelled)
+    for lineage in {key[0] for key in going} if follow is not None else ():
+        followed = follow(namespace, lineage) if follow is not None else None
+        if followed is not None:
+            some = {key for key in going if key[0] == lineage}
+            listed -= some
+            for pod in followed.values():
+                if key_of(pod) in some:
+                    keep(pod)
+    for selector in _selectors(listed):
+        site.client.list(path, {"labelSelector": selector}, lambda pod: keep(pod) if key_of(pod) in listed else None)
     return found
 
 
@@ -150,3 +168,14 @@ def _events(site: Site, namespace: str, uids: Sequence[str]) -> Mapping[str, str
         if error.status != 403:
             raise
     return {uid: said for uid, (_, said) in latest.items()}
+
+def seen_of(kind: Kind, obj: Manifest) -> Seen:
+    """One object, judged and made small."""
+    native = json.dumps({key: value for key, value in obj.items() if key != "status"}, separators=(",", ":"))
+    metadata = {key: value for key, value in mapping(obj, "metadata").items() if key != "managedFields"}
+    spec = {key: value for key, value in mapping(obj, "spec").items() if not isinstance(value, dict | list)}
+    small: dict[str, Json] = {
+        "apiVersion": text(obj, "apiVersion"), "kind": text(obj, "kind"), "metadata": metadata, "spec": spec,
+        "status": obj.get("status"),
+    }
+    return Seen(small, kind, kind.judge(obj), native.encode("utf-8", "surrogatepass"))

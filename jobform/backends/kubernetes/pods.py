@@ -107,6 +107,15 @@ def pod_of(obj: Json, index_label: str = "") -> Pod:
     )
 
 
+def slim(obj: Mapping[str, Json]) -> dict[str, Json]:
+    """A pod object with no more than what is read of it here."""
+    whole: Json = dict(obj)
+    metadata = {key: value for key, value in mapping(whole, "metadata").items() if key != "managedFields"}
+    names: list[Json] = [{"name": text(item, "name")} for item in maps(whole, "spec", "containers")]
+    spec: dict[str, Json] = {"nodeName": text(whole, "spec", "nodeName"), "containers": names}
+    return {"metadata": metadata, "spec": spec, "status": mapping(whole, "status")}
+
+
 def key_of(obj: Json) -> tuple[str, str, str]:
     """Which attempt of which job a labelled object belongs to: lineage, job, attempt."""
     labels = mapping(obj, "metadata", "labels")

@@ -3,16 +3,14 @@
 An object that a list lacks is asked for by name before it counts as gone, and nothing counts as gone in a namespace that goes.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from jobform.backends.kubernetes.composed import Manifest
-from jobform.backends.kubernetes.kinds import Kind
-from jobform.backends.kubernetes.look import Seen, actuals
+from jobform.backends.kubernetes.current import Current
+from jobform.backends.kubernetes.look import Seen, actuals, seen_of
 from jobform.backends.kubernetes.names import LINEAGE
 from jobform.backends.kubernetes.refs import JobRef
-from jobform.backends.kubernetes.shapes import mapping, text
 from jobform.backends.kubernetes.site import Site, uid_of
 from jobform.clients.kube.errors import KubeError
 from jobform.model.errors import BackendError
@@ -30,6 +28,7 @@ class Reader:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._current = Current(site)
 
     def read(self, refs: Collection[Ref]) -> Mapping[Ref, Answer]:
         """The present of every ref. A group whose list fails is answered with ReadErrors."""
@@ -65,21 +64,34 @@ class Reader:
 
     def _group(self, api: str, name: str, namespace: str, group: Mapping[Ref, JobRef]) -> dict[Ref, Answer]:
         wanted = {job.uid: job for job in group.values()}
-        found = self._listed(api, name, namespace, wanted) if len(wanted) > _FEW else {}
-        missing = [job for uid, job in wanted.items() if uid not in found]
+        path = self._site.path(api, name, namespace)
+        found = self._followed(path, wanted)
+        missing = {uid: job for uid, job in wanted.items() if uid not in found}
+        if len(missing) > _FEW:
+            found |= self._listed(path, missing)
         gone = False
-        for job in missing:
+        for uid, job in missing.items():
+            if uid in found:
+                continue
             obj = self._site.get(self._site.ref_path(job))
-            if obj is not None and uid_of(obj) == job.uid:
-                found[job.uid] = seen_of(self._site.kind(job), obj)
+            if obj is not None and uid_of(obj) == uid:
+                found[uid] = seen_of(self._site.kind(job), obj)
             else:
                 gone = gone or obj is None
         if gone:
             self._site.believe_absence(namespace)
-        told = actuals(self._site, namespace, list(found.values()))
+        told = actuals(self._site, namespace, list(found.values()), self._current.pods)
         return {ref: told.get(job.uid, Gone()) for ref, job in group.items()}
 
-    def _listed(self, api: str, name: str, namespace: str, wanted: Mapping[str, JobRef]) -> dict[str, Seen]:
+    def _followed(self, path: str, wanted: Mapping[str, JobRef]) -> dict[str, Seen]:
+        """What a watch shows of them."""
+        found: dict[str, Seen] = {}
+        for lineage in sorted({job.lineage for job in wanted.values()}):
+            current = self._current.workloads(path, lineage) or {}
+            found |= {uid: current[uid] for uid in wanted if uid in current}
+        return found
+
+    def _listed(self, path: str, wanted: Mapping[str, JobRef]) -> dict[str, Seen]:
         kind = self._site.kind(next(iter(wanted.values())))
         found: dict[str, Seen] = {}
 
@@ -88,19 +100,6 @@ class Reader:
             if uid in wanted:
                 found[uid] = seen_of(kind, obj)
 
-        path = self._site.path(api, name, namespace)
         for lineage in sorted({job.lineage for job in wanted.values()}):
             self._site.client.list(path, {"labelSelector": f"{LINEAGE}={lineage}"}, keep)
         return found
-
-
-def seen_of(kind: Kind, obj: Manifest) -> Seen:
-    """One object, judged and made small."""
-    native = json.dumps({key: value for key, value in obj.items() if key != "status"}, separators=(",", ":"))
-    metadata = {key: value for key, value in mapping(obj, "metadata").items() if key != "managedFields"}
-    spec = {key: value for key, value in mapping(obj, "spec").items() if not isinstance(value, dict | list)}
-    small: dict[str, Json] = {
-        "apiVersion": text(obj, "apiVersion"), "kind": text(obj, "kind"), "metadata": metadata, "spec": spec,
-        "status": obj.get("status"),
-    }
-    return Seen(small, kind, kind.judge(obj), native.encode("utf-8", "surrogatepass"))

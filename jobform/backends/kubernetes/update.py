@@ -11,9 +11,8 @@ from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.differences import is_queues
 from jobform.backends.kubernetes.identity import COMPANIONS, mark_of, remade
 from jobform.backends.kubernetes.kinds import Kind
-from jobform.backends.kubernetes.look import actuals
+from jobform.backends.kubernetes.look import actuals, seen_of
 from jobform.backends.kubernetes.names import FIELD_MANAGER
-from jobform.backends.kubernetes.read import seen_of
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.backends.kubernetes.shapes import at, line, mapping, text
 from jobform.backends.kubernetes.site import Site, refused, uid_of
@@ -122,7 +121,7 @@ def _check_unchanged(kind: Kind, expected: Actual, live: Manifest, what: str) ->
         changed += _changed(at(before, *top), at(live, *top), top, kind)
     if changed:
         names = ", ".join(dotted(path) for path in changed[:5]) + (", ..." if len(changed) > 5 else "")
-        raise BackendError(what, f"It has been changed since it was looked at: {line(names)}.")
+        raise BackendError(what, f"It has been changed since it was looked at: {line(names)}.", retryable=True)
 
 
 def _changed(before: Json, now: Json, where: Path, kind: Kind) -> list[Path]:

@@ -14,6 +14,6 @@ __all__ = ["cluster", "desk", "namespace", "node", "node_namespace", "own_cluste
 
 
 @pytest.fixture
-def desk(cluster: Cluster, namespace: str) -> Desk:  # noqa: F811 - pytest names fixtures by their arguments
+def desk(cluster: Cluster, namespace: str) -> Desk:
     """A backend in a namespace of this test; its pods stay pending unless somebody plays them."""
     return Desk(cluster, namespace)

@@ -12,7 +12,7 @@ from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
 from jobform.protocols import Actual, Backend, Effect, Gone, Mark, Place, ReadError, Ref, Submission, no_effect
 from jobform.testing.marks import make_mark
-from tests.cluster.api import Api, Object
+from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
 
 PATIENCE = 30.0
@@ -22,7 +22,9 @@ IMAGE = "docker.io/local/busybox:1"
 class Desk:
     """One namespace of a cluster, with a backend for it. user: whose rights the backend has."""
 
-    def __init__(self, cluster: Cluster, namespace: str, *, effect: Effect = no_effect, user: str = "admin", **settings: Any) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, *, effect: Effect = no_effect, user: str = "admin", **settings: Any,
+    ) -> None:
         self.cluster, self.namespace, self.api = cluster, namespace, cluster.api
         kubeconfig = cluster.kubeconfig_for(user, namespace=namespace)
         self.settings = {"kubeconfig": str(kubeconfig), **settings}
@@ -84,5 +86,3 @@ def manifest(name: str = "", *companions: Object, **spec: Any) -> Object:
     }}
     return {"objects": objects | {f"{each['kind']}/{each['metadata']['name']}": each for each in companions}}
 
-
-__all__ = ["Api", "Desk", "job", "manifest"]

@@ -7,7 +7,7 @@ Everything else is real: API server, Job controller, garbage collector. What a p
 import threading
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.cluster.api import MERGE, Api, ApiFailure
 
@@ -47,7 +47,7 @@ class Hand:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._done: dict[str, str] = {}
 
-    def __enter__(self) -> "Hand":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
