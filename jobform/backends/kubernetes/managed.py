@@ -183,7 +183,9 @@ def _lost_items(want: list[Json], fields: Fields, steps: Steps, found: list[tupl
 
 def _at(fields: Fields, steps: Steps) -> Fields | None:
     """The tree below a path; an empty one when the path, or what it is a part of, is owned as a whole."""
-    tree: Json = dict(fields) if not isinstance(fields, dict) else fields
+    if not fields:
+        return None  # a manager of nothing, and not of the whole object
+    tree: Json = dict(fields)
     for step in steps:
         if not isinstance(tree, dict):
             return None
