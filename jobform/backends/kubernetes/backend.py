@@ -6,7 +6,7 @@ Exactly once: an attempt has one name and one mark, its workload is created or n
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from jobform.backends.kubernetes import differences, find, preflight, scope, stop, submit, update
+from jobform.backends.kubernetes import arrange, differences, find, kinds_schema, preflight, scope, stop, submit, update
 from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.logs import Logs
 from jobform.backends.kubernetes.names import ADDRESS
@@ -23,6 +23,7 @@ from jobform.model.values import Json
 from jobform.protocols import (
     Absent,
     Actual,
+    Arranged,
     Backend,
     Difference,
     Forecast,
@@ -37,6 +38,7 @@ from jobform.protocols import (
     Scope,
     Submission,
     Unknown,
+    Written,
 )
 from jobform.schema import load_document
 
@@ -112,6 +114,14 @@ class KubernetesType:
 
     def spec_schema(self) -> dict[str, Json]:
         return load_document("kubernetes")
+
+    def spec_schema_for(self, settings: Collection[Mapping[str, Json]]) -> dict[str, Json]:
+        """Raises InputError when two blocks describe kinds of one name differently."""
+        return kinds_schema.spec_schema_for(settings)
+
+    def arrange(self, spec: dict[str, Json], settings: Mapping[str, Json], written: Written) -> Arranged:
+        """`manifest` and `manifest_file` become `objects`."""
+        return arrange.arrange(spec, settings, written)
 
     def settings_schema(self) -> dict[str, Json]:
         document = load_document("kubernetes")
