@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jobform.backends.local.compose import compose, gpus_wanted
 from jobform.backends.local.facts import Facts, signal_process, system_facts
+from jobform.backends.local.gpus import Discovery, Lending
 from jobform.backends.local.home import Home
 from jobform.backends.local.judge import is_alive, judge, run_directory
 from jobform.backends.local.logs import end_of, stream
@@ -54,8 +55,9 @@ _COUNTED_SLOTS = 64
 class LocalBackend:
     """One `type: local` block. Refs are `{"run": <32 hex of the token>, "name": <remote name>}`."""
 
-    def __init__(self, settings: LocalSettings, place: Place, facts: Facts) -> None:
+    def __init__(self, settings: LocalSettings, place: Place, facts: Facts, discovery: Discovery) -> None:
         self._settings = settings
+        self._lending = Lending(settings.gpus, place.environ, discovery)
         self._place = place
         self._facts = facts
         self._home = Home(place.environ)
@@ -65,7 +67,7 @@ class LocalBackend:
         return self._home.scope()
 
     def read(self, refs: Collection[Ref]) -> Mapping[Ref, Actual | Gone | ReadError]:
-        waiting = _Waiting(self._home, self._settings)
+        waiting = _Waiting(self._home, self._settings.max_parallel, self._lending)
         return {ref: self._read(ref, waiting) for ref in refs}
 
     def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
@@ -81,7 +83,7 @@ class LocalBackend:
             run_dir = self._place.project / ".jobform" / "runs" / name
             order = compose(
                 submission, mark, project=self._place.project, run_dir=run_dir, proof=proof, slots=self._home.slots,
-                settings=self._settings, environ=self._place.environ,
+                settings=self._settings, lending=self._lending, environ=self._place.environ,
             )
             with self._effect("proof", mark.address):
                 proof.directory.mkdir(mode=0o700, exist_ok=True)
@@ -130,7 +132,7 @@ class LocalBackend:
         with _refused(f"what remains of {name} could not be removed"), self._effect("delete", _address(proof, name)):
             try:
                 with proof.gate():
-                    actual = judge(proof, self._facts, _Waiting(self._home, self._settings))
+                    actual = judge(proof, self._facts, _Waiting(self._home, self._settings.max_parallel, self._lending))
                     if isinstance(actual, Actual) and actual.phase not in ENDED:
                         raise BackendError(f"{name} has not ended: it is {actual.phase}")
                     directory = run_directory(proof, self._place.project, name)
@@ -203,7 +205,7 @@ class LocalBackend:
         return Found(ref, str(record.get("mark", "")).rsplit("-", 1)[-1])
 
     def _over(self, ref: Ref) -> bool:
-        actual = self._read(ref, _Waiting(self._home, self._settings))
+        actual = self._read(ref, _Waiting(self._home, self._settings.max_parallel, self._lending))
         return not isinstance(actual, Actual) or actual.phase in ENDED
 
     def _start(self, submission: Submission, mark: Mark, proof: Proof, order: Order) -> None:
@@ -270,18 +272,20 @@ class LocalBackend:
 class _Waiting:
     """Why runs wait; the slots are counted once for all of them."""
 
-    def __init__(self, home: Home, settings: LocalSettings) -> None:
-        self._home, self._settings = home, settings
-        self._free: tuple[int, int] | None = None
+    def __init__(self, home: Home, places: int, lending: Lending) -> None:
+        self._home, self._places, self._lending = home, places, lending
+        self._free: dict[tuple[int, ...], tuple[int, int]] = {}
 
     def __call__(self, gpus: int) -> str:
-        places, devices = self._settings.max_parallel, len(self._settings.gpus)
-        if places + devices > _COUNTED_SLOTS:
+        places = self._places
+        devices = self._lending.numbers() if gpus else ()
+        if places + len(devices) > _COUNTED_SLOTS:
             return f"waiting for a slot (max_parallel is {places})"
-        if self._free is None:
-            self._free = Slots(self._home.slots, places, self._settings.gpus).free()
-        text = f"waiting for a slot: {self._free[0]} of {places} free"
-        return f"{text}, and for {gpus} GPU{'s' * (gpus > 1)}: {self._free[1]} of {devices} free" if gpus else text
+        if devices not in self._free:
+            self._free[devices] = Slots(self._home.slots, places, devices).free()
+        free = self._free[devices]
+        text = f"waiting for a slot: {free[0]} of {places} free"
+        return f"{text}, and for {gpus} GPU{'s' * (gpus > 1)}: {free[1]} of {len(devices)} free" if gpus else text
 
 
 def _ref(mark: Mark) -> Ref:
@@ -341,6 +345,7 @@ class LocalType:
 
     def __init__(self, facts: Callable[[], Facts] = system_facts) -> None:
         self._facts = facts
+        self._discovery = Discovery()
 
     def spec_schema(self) -> dict[str, Json]:
         return load_document("local")
@@ -354,7 +359,7 @@ class LocalType:
         return {"$schema": document["$schema"], **settings}
 
     def open(self, block: BackendBlock, place: Place) -> Backend:
-        return LocalBackend(LocalSettings.of(block.settings), place, self._facts())
+        return LocalBackend(LocalSettings.of(block.settings), place, self._facts(), self._discovery)
 
 
 TYPE = LocalType()

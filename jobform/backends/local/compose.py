@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobform.backends.local.gpus import Lending
 from jobform.backends.local.order import Order
 from jobform.backends.local.proof import Proof
 from jobform.backends.local.settings import LocalSettings
@@ -15,38 +16,45 @@ from jobform.protocols import Mark, Submission
 ALWAYS = ("PATH", "HOME", "LANG", "TMPDIR")
 OURS = "JOBFORM_"
 
+_ORDER = "CUDA_DEVICE_ORDER"
+"""Numbers that nvidia-smi gave mean the same device to CUDA only if CUDA counts as nvidia-smi does."""
+
 
 def compose(
     submission: Submission, mark: Mark, *, project: Path, run_dir: Path, proof: Proof, slots: Path,
-    settings: LocalSettings, environ: Mapping[str, str],
+    settings: LocalSettings, lending: Lending, environ: Mapping[str, str],
 ) -> Order:
     """The order for one run. Raises BackendError for what this machine can never run."""
     spec = submission.spec
-    gpu_count = gpus_wanted(spec)
-    if gpu_count > len(settings.gpus):
-        raise BackendError(
-            f"{submission.address} needs {gpu_count} GPUs and this backend has {len(settings.gpus)}",
-            "The GPUs that local jobs may use are listed under `gpus:` in the backend's block in jobform.yaml.",
-        )
+    gpu_count, gpu_type = gpus_wanted(spec), _gpu(spec).get("type")
+    type_ = gpu_type if isinstance(gpu_type, str) else ""
+    gpus = lending.numbers(type_) if gpu_count else lending.listed or ()
+    if gpu_count > len(gpus):
+        raise lending.shortage(submission.address, gpu_count, type_)
+    found = gpu_count > 0 and (lending.listed is None or bool(type_))
     output = run_dir / "outputs.json"
     return Order(
         proof=str(proof.directory), mark=mark.text,
         argv=[*_texts(spec, "command"), *_texts(spec, "args")],
-        env=_environment(submission, mark, project, run_dir, output, environ),
+        env=({_ORDER: "PCI_BUS_ID"} if found else {}) | _environment(submission, mark, project, run_dir, output, environ),
         cwd=str(project / _text(spec.get("working_dir", "."), "working_dir")),
         run_dir=str(run_dir), output=str(output),
         timeout=_timeout(spec), grace=settings.kill_grace, masks=list(submission.masks),
-        slots=str(slots), max_parallel=settings.max_parallel, gpus=list(settings.gpus), gpu_count=gpu_count,
-        hide_gpus=bool(settings.gpus) and gpu_count == 0,
+        slots=str(slots), max_parallel=settings.max_parallel, gpus=list(gpus), gpu_count=gpu_count,
+        hide_gpus=bool(gpus) and gpu_count == 0,
     )
 
 
 def gpus_wanted(spec: Mapping[str, Json]) -> int:
     """`resources.gpu.count`, 0 when it is not given."""
-    value: Json = dict(spec)
-    for key in ("resources", "gpu", "count"):
-        value = value.get(key, {}) if isinstance(value, dict) else {}
-    return value if isinstance(value, int) else 0
+    count = _gpu(spec).get("count")
+    return count if isinstance(count, int) else 0
+
+
+def _gpu(spec: Mapping[str, Json]) -> dict[str, Json]:
+    resources = spec.get("resources")
+    gpu = resources.get("gpu") if isinstance(resources, dict) else None
+    return gpu if isinstance(gpu, dict) else {}
 
 
 def _environment(

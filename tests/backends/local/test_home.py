@@ -111,7 +111,8 @@ def test_every_key_has_its_rule(path: str, class_: str) -> None:
     ({"env": {"A B": "x"}}, False),
     ({"inherit_env": ["CUDA_HOME"]}, True), ({"inherit_env": ["JOBFORM_SECRET_TOKEN"]}, False), ({"timeout": "90"}, False),
     ({"timeout": "90s"}, True), ({"resources": {"cpu": 0.5, "memory": "1Gi", "gpu": {"count": 2}}}, True),
-    ({"resources": {"gpu": {"count": 1, "type": "H100"}}}, False), ({"image": "python"}, False), ({"command": []}, False),
+    ({"resources": {"gpu": {"count": 1, "type": "H100"}}}, True), ({"resources": {"gpu": {"type": "H100"}}}, False),
+    ({"image": "python"}, False), ({"command": []}, False),
     ({"command": "true"}, False), ({"env": {"A": 1}}, False),
 ])
 def test_what_a_spec_may_say(extra: dict[str, Json], valid: bool) -> None:
