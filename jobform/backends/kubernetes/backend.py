@@ -137,11 +137,11 @@ class KubernetesType:
 
         def connect() -> KubeClient:
             wanted = KubeSettings(
-                context=settings.context or None, kubeconfig=settings.kubeconfig or None,
+                context=settings.context or None, kubeconfig=settings.kubeconfig_in(place.project),
                 namespace=settings.namespace or None, total=settings.timeout,
             )
             try:
-                return KubeClient.open(wanted, place.environ, place.clock)
+                return KubeClient.open(wanted, settings.environ(place.environ), place.clock)
             except KubeError as error:
                 raise error.backend_error(f"backend {block.name!r} finds no cluster") from error
 

@@ -37,7 +37,7 @@ def environment(spec: Mapping[str, Json], described: Mapping[str, Json], mark: M
     plain, shown, stored = mapping(spec.get("env")), mapping(described.get("env")), mapping(spec.get("secrets"))
     for name in plain.keys() & stored.keys():
         raise BackendError(f"env and secrets both set {name}", "A variable has one value.")
-    found: dict[str, Json] = {name: {"value": literal(value)} for name, value in _given(mark).items()}
+    found: dict[str, Json] = {name: _plain(value) for name, value in _given(mark).items()}
     for name, source in _distributed(spec, mark):
         found[name] = source
         _note(trace, name, "nodes" if "nodes" in spec else "processes_per_node")
@@ -47,7 +47,7 @@ def environment(spec: Mapping[str, Json], described: Mapping[str, Json], mark: M
             secret[name] = text(value)
             found[name] = {"valueFrom": {"secretKeyRef": {"name": mark.name, "key": name}}}
         else:
-            found[name] = {"value": literal(value)}
+            found[name] = _plain(value)
         _note(trace, name, "env", name)
     for name, reference in stored.items():
         held = mapping(reference)
@@ -78,6 +78,12 @@ def _given(mark: Mark) -> dict[str, str]:
         "JOBFORM_ADDRESS": mark.address, "JOBFORM_ATTEMPT": str(mark.attempt), "JOBFORM_NAME": mark.name,
         "JOBFORM_OUTPUT": "/dev/termination-log",
     }
+
+
+def _plain(value: Json) -> dict[str, Json]:
+    """A variable's value; the server stores an empty one as none at all."""
+    written = literal(value)
+    return {"value": written} if written else {}
 
 
 def _distributed(spec: Mapping[str, Json], mark: Mark) -> Iterator[tuple[str, Json]]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 
 from jobform.backends.kubernetes.kinds import Kinds
 from jobform.model.errors import BackendError
 from jobform.model.units import parse_duration
 from jobform.model.values import Json
 
-_TIMEOUT = "30s"
+_TIMEOUT = "2m"
+_NAME_A_KUBECONFIG = frozenset({"KUBECONFIG", "HOME"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +18,8 @@ class KubernetesSettings:
     """context: of the kubeconfig, "" for its current one. kubeconfig: a path, "" for $KUBECONFIG or ~/.kube/config.
 
     namespace: "" for that of the context, and where it names none `default`. in_cluster: the pod's own service account instead of
-    a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included.
-    proxy_url: "" for what the kubeconfig or the environment says. kinds: those that ship and the project's own.
+    a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included. kinds:
+    those that ship and the project's own.
     """
 
     context: str
@@ -25,7 +27,6 @@ class KubernetesSettings:
     namespace: str
     in_cluster: bool | None
     timeout: float
-    proxy_url: str
     kinds: Kinds
 
     @classmethod
@@ -41,11 +42,22 @@ class KubernetesSettings:
             timeout = parse_duration(_text(settings, "timeout") or _TIMEOUT)
             if timeout <= 0:
                 raise ValueError("timeout is longer than nothing")
-            namespace, proxy_url = _text(settings, "namespace"), _text(settings, "proxy_url")
+            namespace = _text(settings, "namespace")
         except ValueError as error:
             raise BackendError("the settings of the kubernetes backend are not usable", str(error)) from error
         kinds = Kinds.builtin().with_project(settings.get("kinds"))
-        return cls(context, kubeconfig, namespace, in_cluster, timeout, proxy_url, kinds)
+        return cls(context, kubeconfig, namespace, in_cluster, timeout, kinds)
+
+    def kubeconfig_in(self, project: FilePath) -> str | None:
+        """The kubeconfig that is named, from wherever jobform was called; None where none is."""
+        named = self.kubeconfig
+        if not named:
+            return None
+        return named if named.startswith("~") else str(project / named)
+
+    def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
+        """The surroundings in which a client looks for credentials: with `in_cluster` no kubeconfig can be found in them."""
+        return {key: value for key, value in environ.items() if key not in _NAME_A_KUBECONFIG} if self.in_cluster else environ
 
 
 def _text(settings: Mapping[str, Json], key: str) -> str:
