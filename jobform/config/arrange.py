@@ -94,7 +94,7 @@ class Arranger:
                 report(pages.diagnostic(complaint))
         for claim in arranged.claims:
             self._claim(claim, entry, instance, pages, report)
-        if pages.failed or any(not item.warning for item in arranged.complaints if item.code != "plain_secret"):
+        if pages.failed or not arranged.judge:
             return None
         written = dict(arranged.spec) | {key: value for key, value in entry.spec.items() if key in arranged.spec}
         return Layout(
@@ -201,7 +201,7 @@ def _allowed(path: Path, allowed: Json) -> bool:
 
 def _raw(written: dict[str, Json], arranged: Arranged, spec: dict[str, Json], files: Mapping[str, Document]) -> dict[str, Json]:
     """The arranged spec with every part that has an origin as it stands there, before it was rendered."""
-    for path, spot in arranged.origins.items():
+    for path, spot in sorted(arranged.origins.items(), key=lambda origin: len(origin[0])):
         document = files.get(spot.file)
         value: Json = document.value if document is not None else spec
         for part in spot.path:

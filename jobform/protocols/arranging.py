@@ -56,14 +56,15 @@ class Arranged:
     """A spec in its canonical form.
 
     origins: for prefixes of paths in it, where that part was written; what no prefix covers was written as it stands. What lies
-    below a prefix was written below its place in the same shape, but for what was left out. With an error among the complaints
-    the spec may be incomplete.
+    below a prefix was written below its place in the same shape, but for what was left out. judge: the schema can say something
+    sensible of the spec; false only beside an error.
     """
 
     spec: dict[str, Json]
     origins: Mapping[Path, Spot] = field(default_factory=dict)
     complaints: tuple[Complaint, ...] = ()
     claims: tuple[Claim, ...] = ()
+    judge: bool = True
 
 
 class Written(Protocol):

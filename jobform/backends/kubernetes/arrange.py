@@ -20,17 +20,17 @@ def arrange(spec: dict[str, Json], settings: Mapping[str, Json], written: Writte
     work = _Work(settings, written, Kinds.builtin().with_project(settings.get("kinds")))
     documents = list(work.documents(spec))
     if work.left_alone:
-        return Arranged(spec, complaints=tuple(work.complaints))
+        return Arranged(spec, complaints=tuple(work.complaints), judge=not work.complaints)
     for document, spot in documents:
         work.add(document, spot)
-    if documents and not work.failed:
+    if work.items:
         work.check_one_job(documents[0][1])
     rest = {key: value for key, value in spec.items() if key not in ("manifest", "manifest_file", "manifest_template")}
     objects: dict[str, Json] = {item.key: item.body for item in work.items}
     origins: dict[Path, Spot] = {("objects", item.key): item.spot for item in work.items}
     claims = tuple(claim for item in work.items if (claim := item.claim) is not None)
     origins[("objects",)] = work.source
-    return Arranged({**rest, "objects": objects}, origins, tuple(work.complaints), () if work.failed else claims)
+    return Arranged({**rest, "objects": objects}, origins, tuple(work.complaints), claims, judge=bool(objects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,6 @@ class _Work:
     complaints: list[Complaint] = field(default_factory=list)
     left_alone: bool = False
     source: Spot = Spot(("manifest",))  # noqa: RUF009  # frozen
-
-    @property
-    def failed(self) -> bool:
-        """Whether something is wrong."""
-        return any(not complaint.warning for complaint in self.complaints if complaint.code != "plain_secret")
 
     def error(self, spot: Spot, code: str, summary: str, detail: str = "", hint: str = "", *, at_key: bool = False) -> None:
         """Note an error."""

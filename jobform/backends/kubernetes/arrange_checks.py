@@ -85,6 +85,6 @@ def plain_secrets(body: dict[str, Json], spot: Spot) -> Iterator[Complaint]:
                 yield Complaint(
                     spot.below(name, key), "plain_secret", f"the Secret holds {key} in plain",
                     "job files, plans and state would hold it",
-                    "write it under stringData as \"{{ secret('NAME') }}\", in a file with manifest_template: true, or create the "
+                    "write it under stringData as \"{{ secret('NAME') }}\", in a file with manifest_template: true, or make the "
                     f"Secret apart from jobform; if it is no secret, list {key} in allow_plain",
                 )
