@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.kinds import EVERY, Kind
 from jobform.backends.kubernetes.managed import ATOMIC, Entry, Item, Owners, Steps, item_of, items_of, lost, owners, shown
-from jobform.backends.kubernetes.names import LABELS
+from jobform.backends.kubernetes.names import LABELS, MARK
 from jobform.model.errors import BackendError
 from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
 from jobform.protocols import Difference
 
 _IDENTITY = frozenset({"apiVersion", "kind", "status", "metadata"})
+_LABELS = ("metadata", "labels")
+_MARK: Steps = (*_LABELS, MARK)
 _METADATA = ("labels", "annotations", "finalizers")
 _QUEUE_DIRECTIVES = frozenset({
     ("metadata", "labels"), ("metadata", "annotations"), ("spec", "nodeSelector"), ("spec", "tolerations"),
@@ -50,7 +52,10 @@ def differences(composed: Composed, native: bytes | Mapping[str, Json]) -> list[
     if not gone:
         return []
     told: dict[Path, Difference] = {}
+    marked = _look(live, _MARK) == _look(composed.workload, _MARK)
     for steps, want in gone:
+        if not marked and steps[:2] == _LABELS and steps[-1] in LABELS:
+            continue  # without its mark what the other labels of ours should be is not known
         for found in _compare(want, *_look(live, steps), steps, owned):
             by = owned.of(found.steps)
             if not _is_automatic(composed, found.steps, by):
@@ -170,7 +175,7 @@ def _spec_path(composed: Composed, steps: Steps) -> Path:
     """The field of the spec. What jobform itself adds has none: a label of ours is told as a label of the job."""
     path = shown(steps)
     found = composed.spec_path(path)
-    if found is None and steps[:2] == ("metadata", "labels") and path[-1] in LABELS:
+    if found is None and steps[:2] == _LABELS and path[-1] in LABELS:
         parent = composed.spec_path(path[:-1]) or ("labels",)
         return (*parent, path[-1])
     return found or path

@@ -70,6 +70,12 @@ def companions_text(companions: Iterable[Companion]) -> str:
 
 
 def remade(mark: str, address: str, name: str) -> Mark:
-    """A mark from what a workload carries, to compose its attempt again. The token is not known, nor when it was begun."""
+    """A mark from what a workload carries, to compose its attempt again. The token is not known, nor when it was begun.
+
+    Of a workload whose mark somebody removed, one that names nobody: it is not to be applied.
+    """
     parts = parse_mark(mark)
-    return Mark(address, parts[2] if parts else 0, "", name, mark, "")
+    return Mark(address, parts[2] if parts else 0, "", name, mark if parts else _NOBODY, "")
+
+
+_NOBODY = f"jf1-{'0' * 16}-{'0' * 16}-0-{'0' * 16}"

@@ -12,7 +12,7 @@ from jobform.backends.kubernetes.differences import is_queues
 from jobform.backends.kubernetes.identity import COMPANIONS, mark_of, remade
 from jobform.backends.kubernetes.kinds import Kind
 from jobform.backends.kubernetes.look import actuals, seen_of
-from jobform.backends.kubernetes.names import FIELD_MANAGER
+from jobform.backends.kubernetes.names import FIELD_MANAGER, MARK, parse_mark
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.backends.kubernetes.shapes import at, line, mapping, text
 from jobform.backends.kubernetes.site import Site, refused, uid_of
@@ -37,6 +37,8 @@ def update(site: Site, ref: Ref, submission: Submission, expected: Actual) -> Ac
         path = site.ref_path(job)
         live = _live(site, job, path, what)
         _check_unchanged(site.kind(job), expected, live, what)
+        if parse_mark(mark_of(live)) is None:
+            raise BackendError(what, f"Somebody removed the label {MARK} from {job}: what it was submitted as is not known.")
         composed = site.composed(submission, remade(mark_of(live), submission.address, job.name))
         _update_companions(site, composed, job, submission.address)
         try:
