@@ -73,7 +73,8 @@ class Arranger:
         """sources: gets every file that is read, for the lines that messages show."""
         self._files, self._renderer, self._findings, self._sources = files, renderer, findings, sources
         self._documents: dict[str, Document | FileError | None] = {}
-        self._claims: dict[tuple[str, str], tuple[str, str, Range | None]] = {}
+        self._claims: dict[tuple[str, str], tuple[_Pages, Spot]] = {}
+        self._where: dict[str, str] = {}
 
     def arrange(
         self, arranging: Arranging, entry: Entry, instance: Instance, spec: dict[str, Json], broken: set[Path],
@@ -93,7 +94,7 @@ class Arranger:
             if complaint.code != "plain_secret" or not _allowed(complaint.spot.path, allowed):
                 report(pages.diagnostic(complaint))
         for claim in arranged.claims:
-            self._claim(claim, entry, instance, pages, report)
+            self._claim(claim, pages)
         if pages.failed or not arranged.judge:
             return None
         written = dict(arranged.spec) | {key: value for key, value in entry.spec.items() if key in arranged.spec}
@@ -123,19 +124,21 @@ class Arranger:
         rendered = self._renderer.render(value, matrix, report)
         return rendered.value, rendered.jobs
 
-    def _claim(self, claim: Claim, entry: Entry, instance: Instance, pages: "_Pages", report: Report) -> None:
+    def _claim(self, claim: Claim, pages: "_Pages") -> None:
         """Only one job can be one thing in one place; a place is told by all that its backend's block says."""
-        key = (canonical([entry.backend.type, entry.backend.settings]), claim.identity)
-        here = pages.place(claim.spot)
-        address, name, where = self._claims.setdefault(key, (instance.address, entry.name, here))
-        if address == instance.address:
+        backend = pages.entry.backend
+        if backend.name not in self._where:
+            self._where[backend.name] = canonical([backend.type, backend.settings])
+        first, spot = self._claims.setdefault((self._where[backend.name], claim.identity), (pages, claim.spot))
+        if first is pages:
             return
-        same = name == entry.name
-        report(Diagnostic(
-            Severity.ERROR, "duplicate_object", f"{address} and {instance.address} both name {claim.described}",
+        same, where = first.entry.name == pages.entry.name, first.place(spot)
+        pages.report(Diagnostic(
+            Severity.ERROR, "duplicate_object",
+            f"{first.instance.address} and {pages.instance.address} both name {claim.described}",
             "there can be only one of it, and one job would overwrite the other's",
-            "put a value of the matrix into its name" if same else "give one of them another name", here,
-            related=() if where is None or same else (Related(f"{address} has it here", where),),
+            "put a value of the matrix into its name" if same else "give one of them another name", pages.place(claim.spot),
+            related=() if where is None or same else (Related(f"{first.instance.address} has it here", where),),
         ))
 
 
