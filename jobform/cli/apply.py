@@ -13,6 +13,7 @@ from jobform.cli.options import (
     format_option,
     lock_timeout_option,
     parallelism_option,
+    place_options,
     project_options,
     seconds,
     wait_options,
@@ -46,6 +47,7 @@ Examples:
 """)
 @click.argument("plan_file", metavar="[PLAN]", required=False)
 @project_options
+@place_options
 @choice_options
 @shaping_options
 @wait_options
@@ -77,6 +79,7 @@ Examples:
   jobform destroy --auto-approve --allow-cancel '*'
 """)
 @project_options
+@place_options
 @choice_options
 @wait_options
 @click.option("--allow-cancel", metavar="SELECTOR", multiple=True, help="These jobs may be stopped while they run.")
@@ -105,6 +108,7 @@ Examples:
   jobform advance          # from cron: exits 2 while something is still on its way
 """)
 @project_options
+@place_options
 @parallelism_option
 @lock_timeout_option("0")
 @format_option("human", "json")
@@ -132,6 +136,7 @@ Examples:
 """)
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @project_options
+@place_options
 @click.option("--timeout", metavar="DURATION", help="Stop waiting after this time (exit 9); the jobs go on.")
 @parallelism_option
 @lock_timeout_option()
@@ -156,6 +161,7 @@ Examples:
 """)
 @click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
 @project_options
+@place_options
 @wait_options
 @format_option("human", "json")
 @click.pass_context
@@ -175,6 +181,7 @@ Examples:
 """)
 @click.argument("selectors", metavar="SELECTOR...", nargs=-1, required=True)
 @project_options
+@place_options
 @wait_options
 @format_option("human", "json")
 @click.pass_context

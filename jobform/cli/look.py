@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jobform.cli.app import app
-from jobform.cli.options import format_option, project_options, seconds, where
+from jobform.cli.options import format_option, place_options, project_options, seconds, where
 from jobform.model.errors import InputError
 from jobform.model.state import State
 from jobform.protocols import LogOptions
@@ -22,6 +22,7 @@ Examples:
 """)
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
 @project_options
+@place_options
 @click.option("--no-refresh", is_flag=True, help="Show what the state says; ask no backend.")
 @click.option("--exit-code", "exit_code", is_flag=True, help="Exit 2 while something is in progress, 8 when a job has failed.")
 @format_option("human", "json", "markdown")
@@ -45,12 +46,14 @@ def status(
 @click.command(epilog="""\b
 Examples:
   jobform logs train
-  jobform logs 'train[lr=0.1]' --follow --since 10m
+  jobform logs 'train[lr=0.1]' --follow
   jobform logs train --attempt 1 --tail 50
+  jobform logs train --since 10m          # in a cluster: of all its pods
   jobform logs train --index 0 --container main --previous
 """)
 @click.argument("address")
 @project_options
+@place_options
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--index", type=click.IntRange(0), help="Only this one of the pods or processes that share the work.")
 @click.option("--container", metavar="NAME", default="", help="Only the container of this name.")

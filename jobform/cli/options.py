@@ -26,6 +26,20 @@ def project_options(command: F) -> F:
     return command
 
 
+OVERRIDES = ("context", "namespace")
+"""Settings of backends that have an option of their own."""
+
+
+def place_options(command: F) -> F:
+    """--context and --namespace: another place than jobform.yaml names, for commands that ask a backend anything."""
+    for option in reversed([
+        click.option("--context", metavar="NAME", help="Use this context in every backend that has the setting."),
+        click.option("--namespace", metavar="NAME", help="Use this namespace in every backend that has the setting."),
+    ]):
+        command = option(command)
+    return command
+
+
 def format_option(*formats: str) -> Callable[[F], F]:
     """--format with these choices, the first being the default."""
     return click.option(
@@ -83,9 +97,10 @@ def where(kwargs: dict[str, Any]) -> "Where":
         if not equals or not name:
             raise click.UsageError(f"--var {text}: expected NAME=VALUE")
         pairs.append((name, value))
+    overrides = tuple((key, value) for key in OVERRIDES if (value := kwargs.pop(key, None)) is not None)
     return Where(
         Path(kwargs.pop("chdir")), kwargs.pop("target"), tuple(pairs), tuple(Path(name) for name in kwargs.pop("var_files")),
-        kwargs.pop("accept_older_state"), bool(kwargs.get("dangerous_allow_empty")),
+        kwargs.pop("accept_older_state"), bool(kwargs.get("dangerous_allow_empty")), overrides,
     )
 
 

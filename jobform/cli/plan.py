@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from jobform.cli.app import App, app
-from jobform.cli.options import choice_options, format_option, project_options, where
+from jobform.cli.options import choice_options, format_option, place_options, project_options, where
 from jobform.codec import plan_from_bytes, plan_to_bytes
 from jobform.engine.plan import Options
 from jobform.model.address import Selector
@@ -64,6 +64,7 @@ Examples:
   jobform plan --detailed-exitcode --format markdown   # for a pull request
 """)
 @project_options
+@place_options
 @choice_options
 @shaping_options
 @click.option("--destroy", is_flag=True, help="Plan to delete every job.")

@@ -21,6 +21,7 @@ from jobform.model.job import BackendBlock, Project, Settings
 from jobform.model.state import Attempt
 from jobform.model.values import Json, digest
 from jobform.protocols import Blanking, LockInfo, LogSource, Place, Ref, Store, timestamp
+from jobform.run.overrides import overridden
 from jobform.run.runtime import Runtime
 from jobform.schema import SpecSchema
 
@@ -30,7 +31,7 @@ KEPT_LOG = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which project, which target, and the variables of the command line."""
+    """Which project, which target, the variables of the command line, and its settings of backends: `context`, `namespace`."""
 
     directory: Path
     target: str | None = None
@@ -38,6 +39,7 @@ class Where:
     var_files: tuple[Path, ...] = ()
     accept_older_state: bool = False
     allow_empty: bool = False
+    overrides: tuple[tuple[str, str], ...] = ()
 
 
 class Session:
@@ -57,8 +59,9 @@ class Session:
 
     @cached_property
     def settings(self) -> Settings:
-        """jobform.yaml for this target; no job file is read."""
-        return read_settings(self.where.directory, self.read_options)
+        """jobform.yaml for this target, with what the command line says of its backends; no job file is read."""
+        settings = read_settings(self.where.directory, self.read_options)
+        return overridden(settings, self.where.overrides, self.runtime.registry)
 
     @cached_property
     def project(self) -> Project:
