@@ -67,7 +67,10 @@ def _unproven(client: KubeClient, namespace: str, error: KubeError) -> BackendEr
     if error.status != 404:
         return error.backend_error(f"the cluster of {login.source} cannot be asked")
     if f'namespaces "{namespace}" not found' in error.message:
-        hint = f"{login.namespace_source} names it: correct that, or make it with kubectl create namespace {namespace}"
+        hint = (
+            f"the name comes from {login.namespace_source}; correct it with the setting `namespace`, or make the namespace with "
+            f"kubectl create namespace {namespace}"
+        )
         return BackendError(f"namespace {short(namespace)} does not exist in the cluster of {login.source}", hint)
     return error.backend_error(f"{short(login.server)} of {login.source} does not answer like a Kubernetes API server")
 

@@ -85,7 +85,7 @@ class KubeClient:
         timeout: seconds in all. repeatable: whether doing it twice is as good as once; by default what the request itself shows.
         cap: bytes of the answer at most.
         """
-        changing = method != "GET" and (query or {}).get("dryRun") != "All"
+        changing = method != "GET" and not _is_dry(method, query, body)
         if repeatable is None:
             repeatable = not changing or content_type == APPLY or (method == "DELETE" and _has_uid(body))
         request = Request(method, path, query, _encoded(body), content_type, accept, cap, changing)
@@ -117,7 +117,9 @@ class KubeClient:
         }
         if grace is not None:
             body["gracePeriodSeconds"] = grace
-        return self.request("DELETE", path, query={"dryRun": "All" if dry_run else None}, body=body)
+        if dry_run:
+            body["dryRun"] = ["All"]  # in the query it would be ignored: with a body the server reads nothing else
+        return self.request("DELETE", path, body=body)
 
     @overload
     def list(self, path: str, query: Query | None = None) -> Listing[dict[str, Json]]: ...
@@ -251,6 +253,12 @@ def _not_known(error: KubeError, login: Login) -> KubeError:
 
 def _encoded(body: Json) -> bytes | None:
     return None if body is None else json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _is_dry(method: str, query: Query | None, body: Json) -> bool:
+    if method == "DELETE" and isinstance(body, dict):
+        return body.get("dryRun") == ["All"]
+    return (query or {}).get("dryRun") == "All"
 
 
 def _has_uid(body: Json) -> bool:

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 class Login:
     """A server and the credentials for it.
 
-    configuration: the package's, with TLS files, proxy and token. context, user: names, "" inside a cluster. source: where the
-    server came from, for people. namespace: the one that applies. expires: when the credentials end, None when nobody says.
-    headers: sent with every request (impersonation). verified: whether the server's certificate is checked.
+    configuration: the package's, with TLS files, proxy and token; its host is not to be used, the loader's hook sets it back to
+    the context's. context, user: names, "" inside a cluster. source: where the server came from, for people. namespace: the one
+    that applies. expires: when the credentials end, None when nobody says. headers: sent with every request (impersonation).
+    verified: whether the server's certificate is checked.
     """
 
     server: str
@@ -44,6 +45,11 @@ class Login:
     configuration: "Configuration" = field(repr=False)
     expires: datetime | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def base(self) -> str:
+        """What every path is appended to."""
+        return self.server.rstrip("/")
 
     @property
     def verified(self) -> bool:
@@ -118,11 +124,12 @@ def _from_kubeconfig(paths: list[Path], settings: KubeSettings, environ: Mapping
         source = f"context {short(name)} of {shown}"
         expires, headers, save = _prepare_user(merger, user_name, cluster, environ, source)
         server = settings.server or str(cluster.safe_get("server") or "")
+        if not server:
+            raise _refused(f"{source} has no server")
         configuration = _configuration(environ, server, cluster.safe_get("proxy-url"))
         KubeConfigLoader(
             config_dict=merger.config, active_context=name, config_base_path=None, config_persister=save,
         ).load_and_set(configuration)
-        configuration.host = server.rstrip("/")
         _check_auth_provider(merger, user_name, configuration, source)
         from_context = str(context.safe_get("namespace") or "")
     namespace = settings.namespace or from_context or "default"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ class Wire:
             headers["Content-Type"] = request.content_type
         timeout = Timeout(connect=max(0.001, min(self._connect, connect)), read=max(0.001, read))
         response = self._pool.urlopen(
-            request.method, self.login.configuration.host + request.target, body=request.body, headers=headers, timeout=timeout,
+            request.method, self.login.base + request.target, body=request.body, headers=headers, timeout=timeout,
             retries=False, redirect=False, preload_content=False,
         )
         self.answered = True
@@ -228,6 +229,7 @@ def _open_pool(login: Login, parallelism: int) -> "PoolManager":
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # not on every system
             options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    login.configuration.host = login.base  # by which NO_PROXY is judged
     login.configuration.socket_options = options
     login.configuration.connection_pool_maxsize = parallelism + _STREAMS
     if not login.verified:
@@ -307,8 +309,11 @@ def _warnings(values: list[str]) -> tuple[str, ...]:
     return tuple(texts)[:20]
 
 
+_OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(host=[^)]*\)): ")
+
+
 def _plain(error: Exception) -> str:
     """What went wrong, without the objects that urllib3 puts before it."""
     reason = getattr(error, "original_error", None) or getattr(error, "reason", None) or error
     inner = reason.args[-1] if isinstance(reason, Exception) and reason.args else reason
-    return short(str(inner).rpartition(">: ")[2] or type(error).__name__, 200)
+    return short(_OBJECT.sub("", str(inner)), 200) or type(error).__name__

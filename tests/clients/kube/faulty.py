@@ -24,7 +24,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. cut: bytes of the body after which the connection is reset; stall: seconds of silence first."""
+    """What to answer. cut: bytes of the body after which the connection is cut; stall: seconds of silence first.
+
+    hold: the body has no length, and for so long nothing follows it. drop: no answer at all.
+    """
 
     status: int = 200
     body: bytes = b"{}"
@@ -32,6 +35,7 @@ class Reply:
     kind: str = "application/json"
     cut: int | None = None
     stall: float = 0.0
+    hold: float = 0.0
     drop: bool = False
 
 
@@ -52,6 +56,7 @@ class Faulty:
         self.seen: list[Seen] = []
         self._script = script
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,6 +84,7 @@ class Faulty:
         self._thread.start()
 
     def close(self) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -90,16 +96,21 @@ class Faulty:
             self.seen.append(request)
             given = self._script(request) if callable(self._script) else self._script[min(len(self.seen), len(self._script)) - 1]
         if given.stall:
-            time.sleep(given.stall)
+            self._closing.wait(given.stall)
         if given.drop:
             return self._reset(handler)
         handler.send_response(given.status)
         handler.send_header("Content-Type", given.kind)
         for key, value in given.headers.items():
             handler.send_header(key, value)
-        handler.send_header("Content-Length", str(len(given.body)))
+        if given.hold:
+            handler.send_header("Connection", "close")
+        else:
+            handler.send_header("Content-Length", str(len(given.body)))
         handler.end_headers()
         handler.wfile.write(given.body[: given.cut])
+        if given.hold:
+            self._closing.wait(given.hold)
         if given.cut is not None:
             return self._reset(handler)
         return None

@@ -111,7 +111,8 @@ def test_retry_after(value: str | None, seconds: float) -> None:
 
 def test_a_retry_after_date_is_obeyed(serve: Serve) -> None:
     clock = ManualClock()
-    server = serve([status(503, "ServiceUnavailable", Retry_After=format_datetime(datetime(2030, 1, 1, 0, 0, 9, tzinfo=UTC), True)), OK])
+    date = format_datetime(datetime(2030, 1, 1, 0, 0, 9, tzinfo=UTC), usegmt=True)
+    server = serve([status(503, "ServiceUnavailable", Retry_After=date), OK])
     KubeClient.open(KubeSettings(server=server.url), {}, clock).get(JOBS)
     assert 9 <= clock.monotonic() <= 9 * 1.25
 
@@ -328,7 +329,8 @@ def test_a_list_that_is_none_is_an_error(serve: Serve, pages: list[Reply]) -> No
 
 
 @pytest.mark.parametrize(("body", "version"), [
-    ({"major": "1", "minor": "34"}, (1, 34)), ({"major": "1", "minor": "27+"}, (1, 27)), ({"major": "", "minor": ""}, None), ({}, None),
+    ({"major": "1", "minor": "34"}, (1, 34)), ({"major": "1", "minor": "27+"}, (1, 27)), ({"major": "", "minor": ""}, None),
+    ({}, None),
 ])
 def test_the_version(serve: Serve, body: dict[str, str], version: tuple[int, int] | None) -> None:
     client = connect(serve([reply(body)]).url)
@@ -341,7 +343,7 @@ def test_the_version(serve: Serve, body: dict[str, str], version: tuple[int, int
 def test_discovery_of_an_older_server_leaves_out_what_is_down(serve: Serve) -> None:
     answers = {
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
-        "/apis": {"groups": [{"versions": [{"groupVersion": "batch/v1"}]}, {"versions": [{"groupVersion": "metrics.k8s.io/v1"}]}]},
+        "/apis": {"groups": [{"versions": [{"groupVersion": name}]} for name in ("batch/v1", "metrics.k8s.io/v1")]},
         "/api/v1": {"resources": [{"name": "pods", "kind": "Pod", "namespaced": True, "verbs": ["get"]},
                                   {"name": "pods/log", "kind": "Pod", "namespaced": True}]},
         "/apis/batch/v1": {"resources": [{"name": "jobs", "kind": "Job", "namespaced": True, "verbs": ["get", "list"]}, "odd"]},
@@ -400,3 +402,24 @@ def test_a_stream_is_opened_again_but_its_refusal_is_told(serve: Serve) -> None:
             pass
 
     assert failure(read).message == "container is waiting to start"
+
+
+def test_a_dry_run_that_fails_leaves_nothing_in_doubt(serve: Serve) -> None:
+    server = serve([status(500, "InternalError", "boom")])
+    client = connect(server.url)
+    for dry in (
+        lambda: client.apply(JOBS, {}, dry_run=True), lambda: client.delete(JOBS, uid="u", dry_run=True),
+        lambda: client.request("POST", JOBS, query={"dryRun": "All"}, body={}),
+    ):
+        assert not failure(dry).ambiguous
+    assert failure(lambda: client.apply(JOBS, {})).ambiguous
+
+
+def test_a_delete_never_leaves_pods_behind(serve: Serve) -> None:
+    server = serve([OK])
+    connect(server.url).delete(JOBS, uid="u", resource_version="5", grace=3, dry_run=True)
+    assert server.seen[0].path == JOBS
+    assert json.loads(server.seen[0].body) == {
+        "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground", "gracePeriodSeconds": 3,
+        "preconditions": {"uid": "u", "resourceVersion": "5"}, "dryRun": ["All"],  # with a body, the query is not read
+    }

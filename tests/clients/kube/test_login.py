@@ -1,0 +1,323 @@
+"""Where the server and the credentials come from."""
+
+import base64
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobform.clients.kube.client import KubeClient
+from jobform.clients.kube.errors import KubeError
+from jobform.clients.kube.login import Login, log_in
+from jobform.clients.kube.settings import KubeSettings
+from jobform.testing.clock import ManualClock
+from tests.clients.kube.faulty import Faulty, Reply, Seen, reply, status
+
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+
+
+def write(path: Path, *, server: str = "https://one.invalid", user: Mapping[str, Any] | None = None, name: str = "c",
+          current: str | None = "c", cluster: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> Path:
+    content = {
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": server, **(cluster or {})}}],
+        "users": [{"name": name, "user": dict(user or {})}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, **(context or {})}}],
+    }
+    if current is not None:
+        content["current-context"] = current
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def login(path: Path | None = None, environ: Mapping[str, str] | None = None, **settings: Any) -> Login:
+    return log_in(KubeSettings(kubeconfig=str(path) if path else None, **settings), environ or {})
+
+
+def refused(call: Callable[[], object]) -> KubeError:
+    with pytest.raises(KubeError) as caught:
+        call()
+    assert caught.value.reason == "Credentials"
+    return caught.value
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!{sys.executable}\n{textwrap.dedent(text)}")
+    path.chmod(0o755)
+    return path
+
+
+def plugin(path: Path, **fields: Any) -> dict[str, Any]:
+    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "interactiveMode": "Never", **fields}}
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    one = Faulty([reply({"ok": True})])
+    yield one
+    one.close()
+
+
+def test_the_home_of_the_given_environment_counts(tmp_path: Path) -> None:
+    write(tmp_path / ".kube" / "config", context={"namespace": "team"})
+    found = login(environ={"HOME": str(tmp_path)})
+    assert (found.server, found.context, found.namespace) == ("https://one.invalid", "c", "team")
+    assert found.source == f"context c of {tmp_path}/.kube/config"
+    assert found.namespace_source == found.source
+    assert login(environ={"HOME": str(tmp_path)}, namespace="other").namespace == "other"
+    assert refused(lambda: login(environ={"HOME": str(tmp_path / "none")})).hint
+
+
+def test_the_first_file_decides_as_for_kubectl(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", name="a", server="https://a.invalid", current="b")
+    two = write(tmp_path / "two", name="b", server="https://b.invalid", current="a")
+    listed = os.pathsep.join([str(tmp_path / "missing"), str(one), str(two)])
+    assert login(environ={"KUBECONFIG": listed}).server == "https://b.invalid"
+    assert login(environ={"KUBECONFIG": listed}, context="a").server == "https://a.invalid"
+    assert login(two, {"KUBECONFIG": str(one)}, context="b").server == "https://b.invalid"
+
+
+def test_relative_files_are_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    write(tmp_path / "one" / "config", name="a", user={"tokenFile": "token"}, current="b")
+    (tmp_path / "one" / "token").write_text("wrong")
+    write(tmp_path / "two" / "config", name="b", user={"tokenFile": "token"})
+    (tmp_path / "two" / "token").write_text("right\n")
+    found = login(environ={"KUBECONFIG": f"{tmp_path}/one/config{os.pathsep}{tmp_path}/two/config"})
+    assert found.authorization() == "Bearer right"
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    one = write(tmp_path / "one")
+    assert "has no context nope" in refused(lambda: login(one, context="nope")).message
+    assert refused(lambda: login(one, context="nope")).hint == "it has: c"
+    assert "does not exist" in refused(lambda: login(tmp_path / "none")).message
+    assert "no file of KUBECONFIG" in refused(lambda: login(environ={"KUBECONFIG": "/nowhere/a"})).message
+    assert "no current-context" in refused(lambda: login(write(tmp_path / "two", current=None))).message
+    assert "no kubeconfig" in refused(lambda: login(context="x")).message
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", "a: b: c", "text", "contexts: 3\ncurrent-context: c", "current-context: c\ncontexts: [{name: c, context: {}}]",
+    "current-context: c\ncontexts: [{name: c}]", "current-context: c\ncontexts: [{}]", "\x00", "&a [*a]",
+    "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {}}]",
+    "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: 'ftp://x'}}]",
+])
+def test_a_file_that_is_no_kubeconfig_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    error = refused(lambda: login(path))
+    assert "\n" not in f"{error} {error.hint}"
+
+
+def test_an_error_never_quotes_a_user(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
+                    "clusters: [{name: c, cluster: {server: 'https://x', token: 'a}hunter2'}, extra: hunter2}]\n"
+                    "users: [{name: u, user: {tokenFile: {a: 'hunter2'}, password: 'a}hunter2'}}]\n")
+    assert "hunter2" not in str(refused(lambda: login(path)))
+
+
+def test_a_token_of_two_lines_is_refused(tmp_path: Path) -> None:
+    found = login(write(tmp_path / "c", user={"token": "a\nX-Header: b"}))
+    assert "X-Header" not in str(refused(found.authorization))
+
+
+def test_a_server_alone_needs_no_credentials() -> None:
+    found = login(server="http://127.0.0.1:1")
+    assert (found.authorization(), found.namespace, found.source) == ("", "default", "the setting `server`")
+
+
+def test_a_server_takes_the_place_of_the_contexts_own(tmp_path: Path, server: Faulty) -> None:
+    client = KubeClient.open(KubeSettings(kubeconfig=str(write(tmp_path / "c", user={"token": "t"})), server=server.url), {})
+    client.get("/x")
+    assert server.seen[0].headers["authorization"] == "Bearer t"
+
+
+def test_a_path_before_the_api_is_kept(tmp_path: Path, server: Faulty) -> None:
+    client = KubeClient.open(KubeSettings(kubeconfig=str(write(tmp_path / "c", server=f"{server.url}/k8s/clusters/x/"))), {})
+    client.get("/version", {"a": True, "b": None})
+    assert server.seen[0].path == "/k8s/clusters/x/version?a=true"
+
+
+@pytest.mark.parametrize(("user", "header"), [
+    ({"token": "t"}, "Bearer t"), ({"username": "u", "password": "p"}, "Basic " + base64.b64encode(b"u:p").decode()), ({}, None),
+])
+def test_plain_credentials(tmp_path: Path, server: Faulty, user: dict[str, str], header: str | None) -> None:
+    KubeClient.open(KubeSettings(kubeconfig=str(write(tmp_path / "c", server=server.url, user=user))), {}).get("/x")
+    assert server.seen[0].headers.get("authorization") == header
+
+
+def test_impersonation_is_not_lost(tmp_path: Path, server: Faulty) -> None:
+    user = {"token": "t", "as": "ci", "as-groups": ["a", "b"]}
+    KubeClient.open(KubeSettings(kubeconfig=str(write(tmp_path / "c", server=server.url, user=user))), {}).get("/x")
+    assert server.seen[0].headers["impersonate-user"] == "ci"
+    assert server.seen[0].headers["impersonate-group"] in ("b", "a, b")  # sent twice; this server keeps the last
+
+
+def test_proxy_url_of_the_cluster_wins(tmp_path: Path, server: Faulty) -> None:
+    path = write(tmp_path / "c", server="http://cluster.invalid", cluster={"proxy-url": server.url})
+    KubeClient.open(KubeSettings(kubeconfig=str(path)), {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": "*"}).get("/x")
+    assert server.seen[0].path == "http://cluster.invalid/x"
+
+
+COUNTING = """
+    import json, os, pathlib, sys
+    count = pathlib.Path(__file__).with_suffix(".count")
+    n = int(count.read_text() or 0) + 1 if count.exists() else 1
+    count.write_text(str(n))
+    info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
+    status = {"token": f"{os.environ['PREFIX']}-{os.environ.get('OUTER', '')}-{sys.argv[1]}-{n}"}
+    if "EXPIRES" in os.environ:
+        status["expirationTimestamp"] = os.environ["EXPIRES"]
+    print(json.dumps({"apiVersion": info["apiVersion"], "kind": "ExecCredential", "status": status}))
+"""
+
+
+def counting(tmp_path: Path, **env: str) -> dict[str, Any]:
+    path = script(tmp_path / "plugin", COUNTING)
+    return plugin(path, args=["arg"], env=[{"name": k, "value": v} for k, v in {"PREFIX": "p", **env}.items()])
+
+
+def test_a_plugin_runs_in_the_given_environment_and_again_after_a_401(tmp_path: Path) -> None:
+    def accept_the_second(seen: Seen) -> Reply:
+        good = seen.headers["authorization"].endswith("-2")
+        return reply({"ok": True}) if good else status(401, "Unauthorized", "Unauthorized")
+
+    server = Faulty(accept_the_second)
+    path = write(tmp_path / "c", server=server.url, user=counting(tmp_path))
+    client = KubeClient.open(KubeSettings(kubeconfig=str(path)), {"OUTER": "o", "PATH": os.environ["PATH"]})
+    assert client.request("POST", "/x", body={}).body == {"ok": True}
+    client.get("/x")
+    assert [seen.headers["authorization"] for seen in server.seen] == [f"Bearer p-o-arg-{n}" for n in (1, 2, 2)]
+    assert yaml.safe_load(path.read_text())["users"][0]["user"]["exec"], "the file is as it was"
+    server.close()
+
+
+def test_credentials_that_are_never_accepted_are_loaded_again_once(tmp_path: Path) -> None:
+    server = Faulty([status(401, "Unauthorized", "Unauthorized")])
+    path = write(tmp_path / "c", server=server.url, user=counting(tmp_path))
+    client = KubeClient.open(KubeSettings(kubeconfig=str(path)), {"PATH": os.environ["PATH"]})
+    for _ in range(3):
+        with pytest.raises(KubeError) as caught:
+            client.get("/x")
+    assert (caught.value.status, caught.value.retryable) == (401, False)
+    assert "user c of context c of" in caught.value.message
+    assert server.url in caught.value.message
+    assert "p-" not in str(caught.value)
+    assert (tmp_path / "plugin.count").read_text() == "2"
+    server.close()
+
+
+def test_credentials_are_renewed_before_they_end(tmp_path: Path, server: Faulty) -> None:
+    clock = ManualClock()
+    path = write(tmp_path / "c", server=server.url, user=counting(tmp_path, EXPIRES="2030-01-01T00:10:00Z"))
+    client = KubeClient.open(KubeSettings(kubeconfig=str(path)), {"PATH": os.environ["PATH"]}, clock)
+    client.get("/x")
+    clock.advance(580)
+    client.get("/x")
+    clock.advance(15)
+    client.get("/x")
+    assert [seen.headers["authorization"][-1] for seen in server.seen] == ["1", "1", "2"]
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("import sys; sys.exit('please \\x1b[2J log in')", "please \\x1b[2J log in"),
+    ("print('no json')", "failed"),
+    ("print('{}')", "failed"),
+    ("print('[]')", "failed"),
+    ("""print('{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{}}')""", "neither a token nor"),
+    ("""print('{"apiVersion":"client.authentication.k8s.io/v1","kind":"E","status":{"clientCertificateData":"x"}}')""",
+     "without its key"),
+    ("""print('{"apiVersion":"other/v1","kind":"E","status":{"token":"hunter2"}}')""", "failed"),
+])
+def test_a_plugin_that_fails_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, told: str) -> None:
+    path = write(tmp_path / "c", user=plugin(script(tmp_path / "plugin", text)))
+    error = refused(lambda: login(path, {"PATH": os.environ["PATH"]}))
+    assert told in error.message
+    assert "plugin" in error.message
+    assert "hunter2" not in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_plugin_that_does_not_exist_is_named_with_its_hint(tmp_path: Path) -> None:
+    path = write(tmp_path / "c", user=plugin(tmp_path / "nowhere", installHint="get it from the shop"))
+    error = refused(lambda: login(path))
+    assert "No such file" in error.message
+    assert error.hint == "get it from the shop"
+
+
+def test_a_plugin_may_give_a_certificate(tmp_path: Path) -> None:
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+              "status": {"clientCertificateData": PEM, "clientKeyData": "KEY\n"}}
+    path = write(tmp_path / "c", user=plugin(script(tmp_path / "plugin", f"print({json.dumps(json.dumps(answer))})")))
+    configuration = login(path).configuration
+    assert Path(configuration.cert_file).read_text() == PEM
+    assert Path(configuration.key_file).read_text() == "KEY\n"
+    assert stat.S_IMODE(Path(configuration.key_file).stat().st_mode) == 0o600
+
+
+def test_an_auth_provider_that_nobody_knows_is_no_anonymous_request(tmp_path: Path) -> None:
+    path = write(tmp_path / "c", user={"auth-provider": {"name": "azure", "config": {}}})
+    assert "auth-provider azure" in refused(lambda: login(path)).message
+
+
+def jwt(expires: int) -> str:
+    parts = ({"alg": "none"}, {"exp": expires}, {})
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+
+
+def test_an_oidc_token_that_is_valid_is_used_and_the_file_left_alone(tmp_path: Path) -> None:
+    token = jwt(4_000_000_000)
+    provider = {"name": "oidc", "config": {"id-token": token, "idp-issuer-url": "https://x.invalid", "client-id": "a"}}
+    path = write(tmp_path / "c", user={"auth-provider": provider})
+    before = path.read_text()
+    assert login(path).authorization() == f"Bearer {token}"
+    assert path.read_text() == before
+
+
+def service_account(directory: Path, **files: str) -> Path:
+    directory.mkdir()
+    for name, text in {"token": "sa-token\n", "ca.crt": PEM, "namespace": "team\n", **files}.items():
+        (directory / name.replace("_", ".")).write_text(text)
+    return directory
+
+
+def test_inside_a_cluster_the_service_account_is_used(tmp_path: Path) -> None:
+    account = service_account(tmp_path / "sa")
+    environ = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+    found = login(environ=environ, service_account=account)
+    assert (found.server, found.namespace) == ("https://[fd00::1]:443", "team")
+    assert found.authorization().lower() == "bearer sa-token"
+    assert found.configuration.ssl_ca_cert == str(account / "ca.crt")
+    assert str(account) in found.source
+    write(tmp_path / ".kube" / "config")
+    assert login(environ={**environ, "HOME": str(tmp_path)}, service_account=account).context == "c", "a kubeconfig goes first"
+
+
+@pytest.mark.parametrize("missing", ["token", "ca.crt"])
+def test_a_service_account_without_its_files_is_refused(tmp_path: Path, missing: str) -> None:
+    account = service_account(tmp_path / "sa")
+    (account / missing).unlink()
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    assert str(account) in refused(lambda: login(environ=environ, service_account=account)).message
+
+
+def test_nothing_heavy_is_imported_before_a_client_is_opened() -> None:
+    code = "import sys, jobform.clients.kube.client; sys.exit('kubernetes' in sys.modules or 'urllib3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_server_in_place_of_the_contexts_own_decides_about_the_proxy(tmp_path: Path, server: Faulty) -> None:
+    path = write(tmp_path / "c", server="http://cluster.invalid")
+    other = f"http://127.1:{server.port}"
+    environ = {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": "127.1"}
+    assert KubeClient.open(KubeSettings(kubeconfig=str(path), server=other), environ).get("/x").body == {"ok": True}
