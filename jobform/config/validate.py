@@ -10,7 +10,7 @@ from jobform.model.address import number_text
 from jobform.model.diagnostic import Severity
 from jobform.model.job import Policy
 from jobform.model.units import plain_number
-from jobform.model.values import Json, Path, deferred, is_deferred
+from jobform.model.values import Json, Path, deferred, dotted, is_deferred
 from jobform.schema import SpecSchema
 from jobform.schema_rules import Node
 
@@ -28,6 +28,8 @@ _TOKENS = {
 }
 _ANY_TOKEN = re.compile("|".join(f"({pattern})" for pattern in _TOKENS.values()))
 _SHORTEST_TOKEN = 8
+_SHALLOW = 3
+"""Parts of a path in a backend's own vocabulary; what lies deeper is a service's own document, whose rules say where to go."""
 
 _ODD = re.compile(
     "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f"
@@ -138,9 +140,11 @@ class _Look:
         assert isinstance(text, str), "the shape of a deferred value"
         self._text(text, path)
         if node.rule.secret == "never" and secret_names(value):  # noqa: S105  # a word about secrets, not one
-            top = next((part for part in path if isinstance(part, str)), "this")
+            deep = len(path) > _SHALLOW
+            where = dotted(path) if deep else next((part for part in path if isinstance(part, str)), "this")
             self.report(Problem(
-                path, "secret_not_allowed", f"a secret must not stand in {top}", node.rule.reason, "pass it through env",
+                path, "secret_not_allowed", f"a secret must not stand in {where}", node.rule.reason,
+                "" if deep else "pass it through env",
             ))
 
 
