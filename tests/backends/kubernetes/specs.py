@@ -44,9 +44,11 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "volumes": {
         **_IMAGE, "shm": "1Gi", "volumes": {
-            "/data": {"pvc": "datasets", "read_only": True}, "/data/": {"pvc": "datasets", "sub_path": "a/b"}, "/": {"empty_dir": {}},
+            "/data": {"pvc": "datasets", "read_only": True}, "/data/": {"pvc": "datasets", "sub_path": "a/b"},
+            "/": {"empty_dir": {}},
             "/scratch": {"empty_dir": {"medium": "Memory", "size_limit": "2Gi"}}, "/etc/my_app": {"config_map": "settings"},
-            "/etc/my-app": {"secret": "s3-credentials"}, "/models": {"host_path": "/mnt/models"}, f"/{'x' * 300}": {"empty_dir": {}},
+            "/etc/my-app": {"secret": "s3-credentials"}, "/models": {"host_path": "/mnt/models"},
+            f"/{'x' * 300}": {"empty_dir": {}},
         },
     },
     "secrets": {
@@ -72,17 +74,22 @@ SPECS: dict[str, dict[str, Any]] = {
         "pod_annotations": {"sidecar.example/inject": "false"},
     },
     "a place of its own": {
-        **_IMAGE, "node_selector": {"zone": "a"}, "service_account": "trainer", "runtime_class": "nvidia", "scheduler": "kai-scheduler",
+        **_IMAGE, "node_selector": {"zone": "a"}, "service_account": "trainer", "runtime_class": "nvidia",
+        "scheduler": "kai-scheduler",
         "image_pull_secrets": ["registry"], "image_pull_policy": "IfNotPresent", "grace_period": "2m",
         "tolerations": [
-            {"key": "dedicated", "value": "training", "effect": "NoSchedule"}, {"operator": "Exists", "effect": "PreferNoSchedule"},
+            {"key": "dedicated", "value": "training", "effect": "NoSchedule"},
+            {"operator": "Exists", "effect": "PreferNoSchedule"},
             {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "toleration_seconds": 60},
         ],
         "node_affinity": {
             "required": [
-                {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["70000"]}, {"key": "spot", "operator": "DoesNotExist"},
+                {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["70000"]},
+                {"key": "spot", "operator": "DoesNotExist"},
             ],
-            "preferred": [{"key": "zone", "operator": "In", "values": ["a", "b"]}, {"key": "ib", "operator": "Exists", "weight": 50}],
+            "preferred": [
+                {"key": "zone", "operator": "In", "values": ["a", "b"]}, {"key": "ib", "operator": "Exists", "weight": 50},
+            ],
         },
         "security_context": {
             "run_as_user": 1000, "run_as_group": 1000, "run_as_non_root": True, "fs_group": 1000, "supplemental_groups": [44],

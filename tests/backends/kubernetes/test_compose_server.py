@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from jobform.backends.kubernetes.composed import Composed
+from jobform.model.values import merge_patch
 from jobform.schema import SpecSchema, load_document
 from tests.backends.kubernetes.specs import MARK, SPECS, composed
 from tests.cluster.api import APPLY
 from tests.cluster.cluster import Cluster
 
 _PLACES = {
-    "Job": "/apis/batch/v1/namespaces/{}/jobs", "Secret": "/api/v1/namespaces/{}/secrets", "Service": "/api/v1/namespaces/{}/services",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs", "Secret": "/api/v1/namespaces/{}/secrets",
+    "Service": "/api/v1/namespaces/{}/services",
     "ResourceClaimTemplate": "/apis/resource.k8s.io/v1/namespaces/{}/resourceclaimtemplates",
 }
 _RUN: dict[str, Any] = {"fieldManager": "jobform", "fieldValidation": "Strict", "dryRun": "All"}
@@ -31,20 +34,25 @@ def rendered(cluster: Cluster, namespace: str, manifest: dict[str, Any]) -> dict
 def covers(applied: Any, stored: Any, path: str = "") -> list[str]:
     """The paths of applied values that the server left out: fields that it drops without a word."""
     if isinstance(applied, dict) and isinstance(stored, dict):
-        return [found for key, value in applied.items() for found in (
-            covers(value, stored[key], f"{path}.{key}") if key in stored else [f"{path}.{key}"])]
-    if isinstance(applied, list) and isinstance(stored, list) and len(applied) == len(stored):
-        return [found for i, (one, other) in enumerate(zip(applied, stored, strict=True)) for found in covers(one, other, f"{path}[{i}]")]
-    return [] if type(applied) is type(stored) else [path]
+        parts = [(f"{path}.{key}", value, stored.get(key)) for key, value in applied.items()]
+    elif isinstance(applied, list) and isinstance(stored, list) and len(applied) == len(stored):
+        parts = [(f"{path}[{i}]", *pair) for i, pair in enumerate(zip(applied, stored, strict=True))]
+    else:
+        return [] if type(applied) is type(stored) else [path]
+    return [found for name, one, other in parts for found in covers(one, other, name)]
+
+
+def whole(made: Composed) -> dict[str, Any]:
+    """The workload with what is held back: that is sent later, and has to be right then too."""
+    together = merge_patch(made.workload, made.held_back or {})
+    assert isinstance(together, dict)
+    return together
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_the_server_takes_what_is_composed_and_keeps_all_of_it(cluster: Cluster, namespace: str, name: str) -> None:
     made = composed(SPECS[name], namespace=namespace)
-    workload = made.workload
-    if made.held_back:  # sent later, and has to be right then too
-        workload = {**workload, "spec": {**workload["spec"], **made.held_back["spec"]}}  # type: ignore[dict-item]  # a Job has one
-    for manifest in (*made.companions, workload):
+    for manifest in (*made.companions, whole(made)):
         assert covers(manifest, rendered(cluster, namespace, manifest)) == []
 
 
@@ -55,7 +63,8 @@ RULE = {"action": "FailJob", "on_exit_codes": {"operator": "In", "values": [2]}}
 CHANGES: list[tuple[str, dict[str, Any], Any]] = [
     # field, the spec beside image before, the field's new value
     ("image", {}, "docker.io/local/other:1"), ("command", {"command": ["a"]}, ["b"]), ("args", {}, ["x"]),
-    ("env", {"env": {"A": "1"}}, {"A": "2"}), ("secrets", {}, {"A": {"name": "a", "key": "b"}}), ("env_from", {}, [{"secret": "a"}]),
+    ("env", {"env": {"A": "1"}}, {"A": "2"}), ("secrets", {}, {"A": {"name": "a", "key": "b"}}),
+    ("env_from", {}, [{"secret": "a"}]),
     ("working_dir", {}, "/x"), ("claims", {}, {"a": {"device_class": "x"}}), ("nodes", {"nodes": 2}, 3),
     ("processes_per_node", {"processes_per_node": 1}, 2), ("timeout", {"timeout": "1h"}, "2h"), ("retries", {}, 3),
     ("volumes", {}, {"/a": {"pvc": "x"}}), ("shm", {"shm": "1Gi"}, "2Gi"), ("completions", {"completions": 2}, 3),
@@ -64,8 +73,10 @@ CHANGES: list[tuple[str, dict[str, Any], Any]] = [
     ("pod_replacement_policy", {"pod_failure_policy": []}, "Failed"), ("priority_class", {}, "system-node-critical"),
     ("node_selector", {"node_selector": {"a": "b"}}, {"a": "c"}), ("service_account", {}, "x"), ("scheduler", {}, "x"),
     ("node_affinity", {}, {"required": [{"key": "a", "operator": "Exists"}]}), ("tolerations", {}, [{"operator": "Exists"}]),
-    ("runtime_class", {}, "x"), ("host_network", {}, True), ("image_pull_secrets", {}, ["a"]), ("image_pull_policy", {}, "Always"),
-    ("security_context", {}, {"run_as_user": 1}), ("grace_period", {}, "1s"), ("pod_labels", {"pod_labels": {"a": "b"}}, {"a": "c"}),
+    ("runtime_class", {}, "x"), ("host_network", {}, True), ("image_pull_secrets", {}, ["a"]),
+    ("image_pull_policy", {}, "Always"),
+    ("security_context", {}, {"run_as_user": 1}), ("grace_period", {}, "1s"),
+    ("pod_labels", {"pod_labels": {"a": "b"}}, {"a": "c"}),
     ("pod_annotations", {}, {"a": "b"}), ("labels", {"labels": {"a": "b"}}, {"a": "c"}), ("annotations", {}, {"a": "b"}),
     ("ttl", {}, "1h"), ("resources.gpu.type", {"resources": {"gpu": GPU}}, {"gpu": {**GPU, "type": "NVIDIA-A100"}}),
     ("resources.gpu.count", {"resources": {"gpu": GPU}}, {"gpu": {**GPU, "count": 2}}),
@@ -75,8 +86,7 @@ ON_NEWER_SERVERS = {"resources.gpu.count": (1, 36), "resources.memory": (1, 36)}
 
 
 def _job(spec: dict[str, Any], namespace: str, name: str, *, suspended: bool) -> dict[str, Any]:
-    made = composed(spec, mark=replace(MARK, name=name), namespace=namespace)
-    job = {**made.workload, "spec": {**made.workload["spec"], **(made.held_back or {"spec": {}})["spec"]}}  # type: ignore[dict-item]  # as above
+    job = whole(composed(spec, mark=replace(MARK, name=name), namespace=namespace))
     return {**job, "spec": {**job["spec"], "suspend": True}} if suspended else job
 
 
@@ -101,3 +111,10 @@ def test_a_field_may_change_when_its_rule_says_so(cluster: Cluster, namespace: s
             expected = False
         told[field] = (status == 200, expected)
     assert {field: answer for field, (answer, expected) in told.items() if answer != expected} == {}
+
+
+def test_every_field_of_the_vocabulary_is_shown_to_the_server() -> None:
+    """All but those of other forms, and those whose changes only a queue judges."""
+    others = {"manifest", "manifest_file", "manifest_template", "objects", "queue", "queue_priority"}
+    shown = {field.split(".")[0] for field, _, _ in CHANGES}
+    assert shown == set(SpecSchema(load_document("kubernetes")).keys()) - others
