@@ -75,6 +75,8 @@ def _likeness(change: Change) -> object:
     name, bracket, _ = change.address.partition("[")
     if not bracket:
         return change.address
-    fields = tuple((f.path, f.class_, f.source, f.mutable, f.has_before, f.has_after, f.sensitive) for f in change.fields)
+    fields = tuple(
+        (f.path, f.class_, f.source, f.mutable, f.has_before, f.has_after, f.sensitive, f.by, f.ignored) for f in change.fields
+    )
     shape = () if change.fields or not change.spec else tuple(change.spec)
     return name, change.action, change.reason, change.accepted, change.backend, change.phase, change.stop is None, fields, shape

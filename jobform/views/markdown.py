@@ -20,7 +20,7 @@ from jobform.views.escape import code, comment, fenced, html_code
 from jobform.views.findings import findings, tally
 from jobform.views.grouping import Group, Sections, sections
 from jobform.views.human import HumanView
-from jobform.views.plans import body, headline
+from jobform.views.plans import LEFT_ALONE, body, drift, headline
 from jobform.views.screen import painter
 from jobform.views.words import SYMBOLS, because, count, summary, will
 
@@ -97,7 +97,7 @@ class MarkdownView:
 def _plan(plan: Plan) -> str:
     parts = sections(plan)
     head = _head(plan)
-    warnings = _notes(plan) + (_capped(plan.diagnostics, _SHORT) if plan.diagnostics else "")
+    warnings = _drift(plan) + _notes(plan) + (_capped(plan.diagnostics, _SHORT) if plan.diagnostics else "")
     tail = _tail(plan)
     room = LIMIT - _RESERVE - _size(head, warnings, tail)
     listed = _destructive(parts.destructive, room)
@@ -117,6 +117,15 @@ def _head(plan: Plan) -> str:
     ]
     nothing = "" if any(change.acting for change in plan.changes) else "\nNo changes: nothing needs approval.\n"
     return f"<!-- jobform:plan {place} -->\n{title}\n\n" + "\n".join(rows) + "\n" + nothing
+
+
+def _drift(plan: Plan) -> str:
+    """What somebody changed on a backend and nothing here sets back, folded."""
+    lines = drift(plan, painter(False), _WIDTH)
+    if not lines:
+        return ""
+    text = _fitting(lines, _SHORT, "lines")
+    return f"<details><summary>{LEFT_ALONE.removesuffix(':')}</summary>\n\n{fenced(text, 'diff')}\n</details>\n\n"
 
 
 def _notes(plan: Plan) -> str:

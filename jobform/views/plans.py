@@ -7,9 +7,11 @@ from jobform.model.values import Json
 from jobform.views.escape import terminal
 from jobform.views.fields import field_lines, value_lines
 from jobform.views.findings import findings
-from jobform.views.grouping import Group, Sections, destructive, sections
+from jobform.views.grouping import Group, Sections, destructive, groups, sections
 from jobform.views.screen import Paint
 from jobform.views.words import LEGEND, STYLE_OF, SYMBOLS, because, count, duration, meaning, some, summary, will
+
+LEFT_ALONE = "Drift that is left alone:"
 
 _INDENT = "      "
 
@@ -18,10 +20,12 @@ def plan_text(plan: Plan, paint: Paint, width: int) -> str:
     """The whole plan. Ends with the summary line."""
     parts = sections(plan)
     blocks = [_opening(plan, parts, paint)]
-    for title, groups in _titled(parts):
-        if groups:
+    for title, listed in _titled(parts):
+        if listed:
             blocks.append(paint(title, "bold"))
-            blocks += [group_text(group, paint, width) for group in groups]
+            blocks += [group_text(group, paint, width) for group in listed]
+    left = drift(plan, paint, width - 2)
+    blocks.append("\n".join([paint(LEFT_ALONE, "bold"), *(f"  {line}" for line in left)]) if left else "")
     blocks.append(_notes(plan, paint))
     blocks.append(findings(plan.diagnostics, paint, width, counted=False).rstrip("\n"))
     if plan.digest:
@@ -69,6 +73,25 @@ def body(group: Group, paint: Paint, width: int) -> list[str]:
         lines.append(f"declared at {terminal(str(change.range))}")
     lines += _texts(change.hint, paint("hint: ", "cyan"), "      ", _differ(group, lambda member: member.hint))
     return lines
+
+
+def drift(plan: Plan, paint: Paint, width: int) -> list[str]:
+    """What somebody changed on a backend and no change of this plan touches, each with who did it; not indented."""
+    lines: list[str] = []
+    for group in groups(change for change in plan.changes if change.action is Action.NO_OP):
+        fields = [field for field in group.first.fields if field.source == "actual"]
+        kept = [field for field in fields if not field.ignored]
+        lines += [f"{terminal(group.label)}:"] if kept else []
+        for field in kept:
+            first, *rest = field_lines(field, paint, width - 2)
+            lines += [f"  {first}{changed_by(field)}", *(f"  {line}" for line in rest)]
+        lines += [f"{terminal(group.label)}: {terminal(f.path)} is ignored{changed_by(f)}" for f in fields if f.ignored]
+    return lines
+
+
+def changed_by(field: FieldChange) -> str:
+    """` (changed by kubectl-edit)`, "" when nobody knows."""
+    return f" (changed by {terminal(field.by)})" if field.by else ""
 
 
 def _opening(plan: Plan, parts: Sections, paint: Paint) -> str:
@@ -149,7 +172,7 @@ def _sides(field: FieldChange) -> tuple[Json, Json]:
 
 def _remark(change: Change, field: FieldChange) -> str:
     """What the field is, why, and where it was written."""
-    text = meaning(change, field)
+    text = meaning(change, field) + changed_by(field)
     if field.reason:
         text += f" ({terminal(field.reason)})"
     return f"{text}, {terminal(str(field.range))}" if field.range else text

@@ -97,7 +97,7 @@ def summary(counts: Mapping[str, int]) -> str:
 def meaning(change: Change, field: FieldChange) -> str:
     """What a differing field stands for and what follows from it."""
     if field.source == "actual":
-        return f"{field.class_} field changed on the backend"
+        return f"{field.class_} field {'differs' if field.by else 'changed'} on the backend"
     if field.class_ == "policy":
         return "policy: recorded, no call" if change.action is Action.UPDATE else "policy"
     return f"{field.class_} field{_consequence(change, field)}"

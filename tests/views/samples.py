@@ -127,6 +127,32 @@ def everything() -> Plan:
     )
 
 
+def drifted() -> Plan:
+    """What others changed on a backend: set back, left as it is, and ignored."""
+    def field(path: str, before: object, after: object, by: str = "kubectl-edit", **keys: object) -> FieldChange:
+        made = FieldChange(path, before, after, source="actual", class_="placement", by=by)  # type: ignore[arg-type]  # JSON
+        return replace(made, **keys)  # type: ignore[arg-type]  # tests name real fields
+
+    labels = field("spec.labels.team", "vision", "audio", by="kubectl-label", class_="operational", ignored=True)
+    return plan(
+        Change(
+            "train", Action.UPDATE, Reason.DRIFTED, "gpu", phase="running", detail="someone else changed it; it is set back",
+            fields=(field("spec.objects.Job.spec.parallelism", 4, 8), field("spec.ttl", "1h", "2h", by="")),
+        ),
+        Change(
+            "prep", Action.NO_OP, Reason.DRIFTED, "gpu", phase="running",
+            detail="someone else changed it, and it cannot be set back in place",
+            fields=(field("spec.priority_class", "low", "high", by="a\x1b[31mb"), field("spec.args", ["x" * 60], ["y" * 60])),
+        ),
+        *(
+            Change(f"tune[lr={lr}]", Action.NO_OP, Reason.IN_PROGRESS, "gpu", phase="running", fields=(labels,))
+            for lr in LEARNING_RATES
+        ),
+        Change("same", Action.NO_OP, Reason.UNCHANGED, "gpu", phase="succeeded"),
+        notes={"prep": "someone else changed it, and it cannot be set back in place"},
+    )
+
+
 def findings() -> tuple[Diagnostic, ...]:
     """Every part that a diagnostic can have, and lines that are hard to point into."""
     prep = "jobs/prep.yaml"

@@ -56,6 +56,8 @@ CASES: dict[str, Callable[[], str]] = {
     "plan-nothing.txt": lambda: human().plan(samples.plan(Change("prep", Action.NO_OP, Reason.UNCHANGED, "here"), target=None)),
     "plan-waiting.txt": waiting,
     "plan-long-values.txt": lambda: human().plan(samples.long_values()),
+    "plan-drift.txt": lambda: human().plan(samples.drifted()),
+    "plan-drift.md": lambda: markdown().plan(samples.drifted()),
     "plan.md": lambda: markdown().plan(samples.everything()),
     "findings.txt": lambda: human().diagnostics(samples.findings()),
     "findings-colour.txt": lambda: human(colour=True).diagnostics(samples.findings()),
