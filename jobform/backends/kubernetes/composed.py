@@ -1,12 +1,10 @@
 """What one attempt is in a cluster: the objects to apply, and which of the user's fields each part of them comes from."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from jobform.backends.kubernetes.kinds import Kind
 from jobform.model.values import Json, Path
-
-if TYPE_CHECKING:
-    from jobform.backends.kubernetes.kinds import Kind
 
 Manifest: TypeAlias = dict[str, Json]
 """An object of the cluster as its JSON: `apiVersion`, `kind`, `metadata` and the rest."""
@@ -27,7 +25,7 @@ class Composed:
     """
 
     workload: Manifest = field(repr=False)  # no secret is in it, but a traceback has no use for its pages
-    kind: "Kind"
+    kind: Kind
     companions: tuple[Manifest, ...] = field(default=(), repr=False)
     held_back: Manifest | None = None
     origins: Origins = field(default=(), repr=False)
