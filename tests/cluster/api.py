@@ -157,11 +157,19 @@ class Api:
         return self.call("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy})
 
     def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 30.0, what: str = "") -> Object:
-        """Asks for the object at `path` until `until(object or None)` holds, and returns it ({} for None)."""
+        """Asks for the object at `path` until `until(object or None)` holds, and returns it ({} for None).
+
+        A server that is busy (429, as one that prepares the storage of a new kind is) is asked again.
+        """
         ends = time.monotonic() + timeout
+        seen: Object | None = None
         while True:
-            seen = self.maybe(path)
-            if until(seen):
-                return seen or {}
+            try:
+                seen = self.maybe(path)
+                if until(seen):
+                    return seen or {}
+            except ApiFailure as failure:
+                if failure.status != 429:
+                    raise
             assert time.monotonic() < ends, f"waited {timeout:g} s for {what or path}; last seen: {json.dumps(seen)[:3000]}"
             time.sleep(0.05)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.cluster.api import Access, Api
 from tests.cluster.binaries import Unavailable
 from tests.cluster.control import StartFailed
+from tests.cluster.kwok import add_nodes
 from tests.cluster.node import POOL as REAL
 from tests.cluster.roles import SHIPPED, let_apply
 from tests.cluster.supervisor import POOL, Connection
@@ -80,6 +81,14 @@ class Cluster:
             return self
         self.connection.ask("node")
         return replace(self, pool=REAL)
+
+    def with_simulated(self, count: int, gpus: int = 8, labels: Mapping[str, str] | None = None) -> "Cluster":
+        """The same cluster, whose namespaces are now those of `count` new nodes that `kwok.py` plays, with `gpus` GPUs each."""
+        if self.connection is None:
+            raise Unavailable("the cluster was given: no nodes are played on it")
+        self.connection.ask("kwok")
+        product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+        return replace(self, pool=add_nodes(self.api, POOL, count, gpus, product | dict(labels or {})))
 
     def set_gpus(self, count: int) -> None:
         """How many GPUs the real node has from now on."""

@@ -18,6 +18,7 @@ import pytest
 
 from tests.cluster.binaries import Unavailable, find
 from tests.cluster.cluster import Cluster, launch
+from tests.cluster.proxy import Proxy
 
 ENVIRON = dict(os.environ)
 """As it was before the tests' own home was put into it: what the person who runs the tests has set."""
@@ -37,12 +38,12 @@ def available(make: Callable[[], T]) -> T:
         pytest.skip(str(reason))
 
 
-def shared(config: pytest.Config) -> Cluster:
+def shared(session: pytest.Session) -> Cluster:
     """The cluster of this test session: the same for every worker, and for every conftest that has the fixture."""
-    if SHARED not in config.stash:
-        config.stash[SHARED] = cluster = _open()
-        config.add_cleanup(cluster.close)
-    return config.stash[SHARED]
+    if SHARED not in session.stash:
+        session.stash[SHARED] = cluster = _open()
+        session.addfinalizer(cluster.close)
+    return session.stash[SHARED]
 
 
 def _open() -> Cluster:
@@ -68,7 +69,7 @@ def _open() -> Cluster:
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """A control plane without nodes of its own."""
-    return available(lambda: shared(request.config))
+    return available(lambda: shared(request.session))
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +84,13 @@ def node_namespace(node: Cluster) -> Iterator[str]:
     name = node.namespace()
     yield name
     node.drop(name)
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    """A fault proxy before the cluster, for the administrator. Without rules it only counts."""
+    with available(lambda: Proxy.start(cluster)) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The first process of a node: `python -m tests.cluster.nest DIR`, in process and mount namespaces of its own.
 
-When it ends the kernel ends every process in the namespace, containers included, and drops every mount: a node leaves nothing
-behind however it dies. The folders that containerd and kubelet use whatever they are told are covered by empty ones, so that nodes
+When it ends the kernel ends every process in the namespace, containers included, and drops every mount: nothing of a node stays,
+however it dies. The folders that containerd and kubelet use whatever they are told are covered by empty ones, so that the nodes
 of several clusters, and a node of the machine itself, do not meet.
 """
 

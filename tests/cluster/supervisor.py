@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import kwok
 from tests.cluster.api import Api
-from tests.cluster.binaries import KUBELET, Unavailable, find
+from tests.cluster.binaries import KUBELET, KWOK, Unavailable, find
 from tests.cluster.control import ControlPlane, StartFailed
 from tests.cluster.node import Node
+from tests.cluster.processes import Child
 from tests.cluster.roles import let_view
 
 SOCKET = "control"
@@ -49,6 +51,7 @@ class Supervisor:
     _stopped: bool = False
     _holders: set[socket.socket] = field(default_factory=set)
     _node: Node | None = None
+    _simulator: Child | None = None
 
     def run(self, ready: Callable[[], None]) -> None:
         """Starts, calls `ready`, serves until the end, and cleans up whatever happened."""
@@ -122,6 +125,7 @@ class Supervisor:
             "start-apiserver": self.plane.start_apiserver,
             "compact": self.plane.compact,
             "node": lambda: self.add_node(tainted=True),
+            "kwok": self.simulate,
             "gpus": lambda: self._with_node().set_gpus(request["count"]),
             "tag": lambda: self._with_node().tag(request["image"], request["name"]),
             "release": lambda: self._release(holder),
@@ -158,6 +162,12 @@ class Supervisor:
             node.stop()
             raise
 
+    def simulate(self) -> None:
+        """Starts what plays nodes; nothing if it runs."""
+        if self._simulator is None:
+            find({"KUBEBUILDER_ASSETS": str(self.plane.assets)}, (KWOK,))
+            self._simulator = kwok.run(self.plane.assets, self.plane.directory, self.plane.kubeconfig("simulator"))
+
     def _with_node(self) -> Node:
         if self._node is None:
             raise Unavailable("the cluster has no node with a kubelet")
@@ -166,6 +176,8 @@ class Supervisor:
     def _stop_parts(self) -> None:
         if self._node:
             self._node.stop()
+        if self._simulator:
+            self._simulator.stop(patience=0)
         self.plane.stop()
 
 
