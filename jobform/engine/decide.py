@@ -232,7 +232,8 @@ def _failed(case: Case, last: Attempt) -> Change:
             hint="--recreate-lost runs it again; rerun: {on: [lost]} always does",
         )
     used_up = allows(case.wanted.policy, last.class_)
-    said = f"attempt {last.n} failed ({last.class_ or 'unknown class'})" + (", and no attempts are left" if used_up else "")
+    how = f"{last.class_ or 'unknown class'}" + (f", exit code {last.exit}" if last.exit is not None else "")
+    said = f"attempt {last.n} failed ({how})" + (", and no attempts are left" if used_up else "")
     return _change(
         case, Action.HOLD, Reason.FAILED, detail=said,
         hint=f"change its spec, raise its generation, or: jobform rerun '{case.address}'",

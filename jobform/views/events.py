@@ -75,6 +75,8 @@ class EventLines:
             return f"stop of attempt {event.attempt} requested", None
         if event.op is Op.UPDATE:
             return f"attempt {event.attempt} updated", None
+        if event.op is Op.RELEASE:
+            return f"the outcome of attempt {event.attempt} is recorded, its ttl was set", None
         return f"what was left of attempt {event.attempt} removed", None
 
     def _settled(self, event: Settled) -> str:
@@ -87,7 +89,7 @@ class EventLines:
 
 
 def _failed(op: Op) -> str:
-    return {Op.SUBMIT: "submission", Op.UPDATE: "update", Op.CANCEL: "stop", Op.DELETE: "removal"}[op]
+    return {Op.SUBMIT: "submission", Op.UPDATE: "update", Op.CANCEL: "stop", Op.DELETE: "removal", Op.RELEASE: "ttl"}[op]
 
 
 def _observed(event: Observed) -> str:
