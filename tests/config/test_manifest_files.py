@@ -1,7 +1,6 @@
 """Manifests of kubernetes jobs: read from files and inline, arranged, placed, and refused with the place of the mistake."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 
 from jobform.config.read import ReadOptions
 from jobform.model.values import deferred
-from tests.config.manifests import FILE, JOB, PROJECT, inline, messages, read
+from tests.config.manifests import FILE, JOB, PROJECT, inline, messages, read, registry
 
 CONFIG = """\
 apiVersion: v1
@@ -48,7 +47,8 @@ def test_an_inline_manifest_has_its_places_in_the_job_file(tmp_path: Path) -> No
     job = read(tmp_path, {"jobs/a.yaml": "jobs:\n" + inline(JOB)}).jobs["train"]
     path = ("spec", "objects", "Job", "spec", "template", "spec", "containers", "[name=main]", "image")
     assert str(job.locate(path)) == "jobs/a.yaml:16:24"
-    listed = "jobs:\n  train:\n    backend: gpu\n    spec:\n      manifest:\n      - " + JOB.replace("\n", "\n        ").rstrip() + "\n"
+    body = JOB.replace("\n", "\n        ").rstrip()
+    listed = f"jobs:\n  train:\n    backend: gpu\n    spec:\n      manifest:\n      - {body}\n"
     job = read(tmp_path, {"jobs/a.yaml": listed}).jobs["train"]
     assert str(job.locate(path)) == "jobs/a.yaml:16:24"
 
@@ -65,7 +65,8 @@ def test_templates_of_a_file_are_rendered_where_asked(tmp_path: Path) -> None:
         "    matrix: {lr: [0.1, 2]}\n    spec: {manifest_file: 'k8s/{{ target or \"train\" }}.yaml', manifest_template: true}\n"
     )
     text = JOB.replace("name: train", 'name: "train-{{ matrix.lr }}"') + (
-        '        env:\n        - {name: LR, value: "{{ matrix.lr }}"}\n        - {name: COUNT, value: "{{ jobs.prep.outputs.n }}"}\n'
+        '        env:\n        - {name: LR, value: "{{ matrix.lr }}"}\n'
+        '        - {name: COUNT, value: "{{ jobs.prep.outputs.n }}"}\n'
     )
     text = text.replace("spec:\n", 'spec:\n  parallelism: "{{ 1 + 1 }}"\n', 1)
     project = read(tmp_path, {"jobs/a.yaml": jobs, "k8s/train.yaml": text})
@@ -145,22 +146,22 @@ binaryData:
 
 
 @pytest.mark.parametrize(("line", "said"), [
-    ('r: "3"\n  <<: {r: "2"}', "k8s/train.yaml:6:3 error merge_key: a merge key (<<) after a key that it holds too\n"
-     "  write << first: kubectl lets it win over the keys before it"),
+    ('r: "3"\n  <<: {r: "2"}', ("k8s/train.yaml:6:3 error merge_key: a merge key (<<) after a key that it holds too\n"
+     "  write << first: kubectl lets it win over the keys before it")),
     ("<<: 3", "k8s/train.yaml:5:3 error merge_key: what follows << must be a mapping, or a list of mappings"),
     ("on: x", "k8s/train.yaml:5:3 error key_not_string: keys must be strings, and on is true to kubectl\n  quote it"),
     ("0x1: x", "k8s/train.yaml:5:3 error key_not_string: keys must be strings, and 0x1 is 1 to kubectl\n  quote it"),
     ("~: x", "k8s/train.yaml:5:3 error key_not_string: keys must be strings, and an empty key is no string\n  quote it"),
-    ("a: 9007199254740993", "k8s/train.yaml:5:6 error number_too_large: the number 9007199254740993 would lose digits in JSON\n"
-     "  quote it if it is meant as text"),
-    ("a: .inf", "k8s/train.yaml:5:6 error not_a_number: .inf is not allowed: JSON has no such number\n"
-     "  quote it if it is meant as text"),
-    ("a: !!binary aGk=", "k8s/train.yaml:5:6 error tag_not_allowed: YAML tags are not allowed\n"
-     "  remove it, or quote a value that starts with !"),
-    ("a: {expr: x, with: {}}", "k8s/train.yaml:5:6 error reserved_shape: a map of just expr and with is reserved\n"
-     "  jobform writes it for values that are not known yet\n  rename a key or add another"),
-    ("a: *none", "k8s/train.yaml:5:6 error undefined_alias: the alias *none has no anchor before it\n"
-     "  quote the value if * was meant as text"),
+    ("a: 9007199254740993", ("k8s/train.yaml:5:6 error number_too_large: the number 9007199254740993 would lose digits in JSON\n"
+     "  quote it if it is meant as text")),
+    ("a: .inf", ("k8s/train.yaml:5:6 error not_a_number: .inf is not allowed: JSON has no such number\n"
+     "  quote it if it is meant as text")),
+    ("a: !!binary aGk=", ("k8s/train.yaml:5:6 error tag_not_allowed: YAML tags are not allowed\n"
+     "  remove it, or quote a value that starts with !")),
+    ("a: {expr: x, with: {}}", ("k8s/train.yaml:5:6 error reserved_shape: a map of just expr and with is reserved\n"
+     "  jobform writes it for values that are not known yet\n  rename a key or add another")),
+    ("a: *none", ("k8s/train.yaml:5:6 error undefined_alias: the alias *none has no anchor before it\n"
+     "  quote the value if * was meant as text")),
     ("a: 1", 'k8s/train.yaml:5:6 error wrong_type: "a" must be a string, not the number 1\n  quote it: "1"'),
 ])
 def test_what_nobody_can_mean_is_refused_where_it_stands(tmp_path: Path, line: str, said: str) -> None:
@@ -171,8 +172,10 @@ def test_what_nobody_can_mean_is_refused_where_it_stands(tmp_path: Path, line: s
 def test_anchors_end_with_their_document(tmp_path: Path) -> None:
     text = JOB.replace("name: train", "name: &n train") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: *n}\n"
     assert messages(tmp_path, FILE | {"k8s/train.yaml": text}) == [
-        "k8s/train.yaml:4:9 warning unused_anchor: the anchor &n is never used\n  remove it; quote the value if & was meant as text",
-        "k8s/train.yaml:15:18 error undefined_alias: the alias *n has no anchor before it\n  quote the value if * was meant as text",
+        ("k8s/train.yaml:4:9 warning unused_anchor: the anchor &n is never used\n"
+         "  remove it; quote the value if & was meant as text"),
+        ("k8s/train.yaml:15:18 error undefined_alias: the alias *n has no anchor before it\n"
+         "  quote the value if * was meant as text"),
     ]
 
 
@@ -197,31 +200,31 @@ def test_empty_documents_are_passed_by(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("file", "said"), [
     ("k8s/other.yaml", "jobs/a.yaml:4:27 error no_such_file: there is no file 'k8s/other.yaml'"),
-    ("../x.yaml", "jobs/a.yaml:4:27 error outside_project: '../x.yaml' is not a path inside the project\n"
-     "  write it relative to the project's directory, without .. and with / between its parts"),
-    ("/etc/passwd", "jobs/a.yaml:4:27 error outside_project: '/etc/passwd' is not a path inside the project\n"
-     "  write it relative to the project's directory, without .. and with / between its parts"),
-    ("k8s/link.yaml", "jobs/a.yaml:4:27 error outside_project: 'k8s/link.yaml' leads outside the project\n"
-     "  files must lie in the project's directory"),
+    ("../x.yaml", ("jobs/a.yaml:4:27 error outside_project: '../x.yaml' is not a path inside the project\n"
+     "  write it relative to the project's directory, without .. and with / between its parts")),
+    ("/etc/passwd", ("jobs/a.yaml:4:27 error outside_project: '/etc/passwd' is not a path inside the project\n"
+     "  write it relative to the project's directory, without .. and with / between its parts")),
+    ("k8s/link.yaml", ("jobs/a.yaml:4:27 error outside_project: 'k8s/link.yaml' leads outside the project\n"
+     "  files must lie in the project's directory")),
     ("k8s", "jobs/a.yaml:4:27 error not_a_file: 'k8s' is not a regular file"),
     ("k8s/large.yaml", "jobs/a.yaml:4:27 error file_too_large: 'k8s/large.yaml' is larger than 4096 KiB"),
-    ("k8s/empty.yaml", "jobs/a.yaml:4:27 error no_job_object: k8s/empty.yaml holds no object\n"
-     "  it must hold one job-like object, such as a Job"),
+    ("k8s/empty.yaml", ("jobs/a.yaml:4:27 error no_job_object: k8s/empty.yaml holds no object\n"
+     "  it must hold one job-like object, such as a Job")),
     ("3", "jobs/a.yaml:4:27 error wrong_type: manifest_file must be the path of one file in the project"),
 ])
 def test_files_that_cannot_be_used(tmp_path: Path, file: str, said: str) -> None:
     directory = tmp_path / "project"
     (directory / "k8s").mkdir(parents=True)
     (tmp_path / "outside.yaml").write_text(JOB)
-    os.symlink(tmp_path / "outside.yaml", directory / "k8s" / "link.yaml")
+    (directory / "k8s" / "link.yaml").symlink_to(tmp_path / "outside.yaml")
     jobs = {"jobs/a.yaml": FILE["jobs/a.yaml"].replace("k8s/train.yaml", file)}
     assert messages(directory, jobs | {"k8s/large.yaml": "#" * (4 << 20), "k8s/empty.yaml": "---\n# nothing\n"}) == [said]
 
 
 def test_a_file_with_a_mistake_is_reported_once_however_many_jobs_name_it(tmp_path: Path) -> None:
+    paths = ("k8s/a.yaml", "./k8s//a.yaml")
     jobs = {"jobs/a.yaml": "jobs:\n" + "".join(
-        f"  j{i}:\n    backend: gpu\n    spec: {{manifest_file: {path}}}\n" for i, path in enumerate(("k8s/a.yaml", "./k8s//a.yaml"))
-    )}
+        f"  j{i}:\n    backend: gpu\n    spec: {{manifest_file: {path}}}\n" for i, path in enumerate(paths))}
     (said,) = messages(tmp_path, jobs | {"k8s/a.yaml": "a: [1\n"})
     assert said.startswith("k8s/a.yaml:1:4 error")
 
@@ -247,8 +250,8 @@ def test_plain_values_of_a_secret_are_refused_unless_they_are_no_secret(tmp_path
     (said_one,) = messages(tmp_path, allowed | {"k8s/train.yaml": secret + JOB})
     assert said_one == (
         "k8s/train.yaml:5:10 error plain_secret: the Secret holds token in plain\n  job files, plans and state would hold it\n"
-        "  write it under stringData as \"{{ secret('NAME') }}\", in a file with manifest_template: true, or make the Secret apart "
-        "from jobform; if it is no secret, list token in allow_plain"
+        "  write it under stringData as \"{{ secret('NAME') }}\", in a file with manifest_template: true, or make the Secret "
+        "apart from jobform; if it is no secret, list token in allow_plain"
     )
 
 
@@ -256,9 +259,9 @@ def test_two_jobs_cannot_be_one_object(tmp_path: Path) -> None:
     other = JOB.replace("busybox:1", "busybox:2")
     jobs = {"jobs/a.yaml": "jobs:\n" + inline(JOB, "one") + inline(other, "two")}
     assert messages(tmp_path, jobs) == [
-        "jobs/a.yaml:24:17 error duplicate_object: one and two both name the Job 'train'\n"
+        ("jobs/a.yaml:24:17 error duplicate_object: one and two both name the Job 'train'\n"
         "  there can be only one of it, and one job would overwrite the other's\n  give one of them another name\n"
-        "  one has it here: jobs/a.yaml:9:17",
+        "  one has it here: jobs/a.yaml:9:17"),
     ]
 
 
@@ -267,17 +270,17 @@ def test_two_jobs_cannot_have_one_companion(tmp_path: Path) -> None:
         f"  {name}:\n    backend: gpu\n    spec: {{manifest_file: k8s/{name}.yaml}}\n" for name in ("one", "two"))])}
     files = {f"k8s/{name}.yaml": f"{CONFIG}---\n{JOB.replace('train', name)}" for name in ("one", "two")}
     assert messages(tmp_path, jobs | files) == [
-        "k8s/two.yaml:3:18 error duplicate_object: one and two both name the ConfigMap 'settings'\n"
+        ("k8s/two.yaml:3:18 error duplicate_object: one and two both name the ConfigMap 'settings'\n"
         "  there can be only one of it, and one job would overwrite the other's\n  give one of them another name\n"
-        "  one has it here: k8s/one.yaml:3:18",
+        "  one has it here: k8s/one.yaml:3:18"),
     ]
 
 
 def test_the_instances_of_a_matrix_cannot_be_one_object(tmp_path: Path) -> None:
     jobs = {"jobs/a.yaml": "jobs:\n" + inline(JOB, more="    matrix: {lr: [1, 2, 3]}\n")}
     assert messages(tmp_path, jobs) == [
-        "jobs/a.yaml:10:17 error duplicate_object: train[lr=1] and train[lr=2] both name the Job 'train' (2)\n"
-        "  there can be only one of it, and one job would overwrite the other's\n  put a value of the matrix into its name",
+        ("jobs/a.yaml:10:17 error duplicate_object: train[lr=1] and train[lr=2] both name the Job 'train' (2)\n"
+        "  there can be only one of it, and one job would overwrite the other's\n  put a value of the matrix into its name"),
     ]
     named = {"jobs/a.yaml": jobs["jobs/a.yaml"].replace("name: train", 'name: "train-{{ matrix.lr }}"')}
     assert len(read(tmp_path, named).jobs) == 3
@@ -300,11 +303,10 @@ KINDS = PROJECT.replace("namespace: ml}", """namespace: ml, kinds: {
 
 
 def test_a_project_adds_kinds_with_their_field_rules(tmp_path: Path) -> None:
-    text = JOB.replace("batch/v1", "example.com/v1").replace("Job", "MyJob").replace("spec:\n", "spec:\n  priority: 3\n  ttl: 5\n", 1)
+    text = JOB.replace("batch/v1", "example.com/v1").replace("Job", "MyJob")
+    text = text.replace("spec:\n", "spec:\n  priority: 3\n  ttl: 5\n", 1)
     project = read(tmp_path, FILE | {"jobform.yaml": KINDS, "k8s/train.yaml": text})
     spec = project.jobs["train"].spec
-    from tests.config.manifests import registry
-
     schema = registry().spec("kubernetes", [block.settings for block in project.settings.backends.values()])
     below = ("objects", "MyJob", "spec")
     found = {name: schema.rule((*below, name)) for name in ("priority", "ttl", "other")}

@@ -21,9 +21,12 @@ def arrange(spec: dict[str, Json], settings: Mapping[str, Json], written: Writte
     documents = list(work.documents(spec))
     if work.left_alone:
         return Arranged(spec, complaints=tuple(work.complaints), judge=not work.complaints)
-    for document, spot in documents:
+    for document, spot in documents[:MAX_OBJECTS]:
         work.add(document, spot)
-    if work.items:
+    if len(documents) > MAX_OBJECTS:
+        work.error(documents[MAX_OBJECTS][1], "too_many_objects", f"a job has at most {MAX_OBJECTS} objects",
+                   hint="split it into several jobs")
+    elif work.items:
         work.check_one_job(documents[0][1])
     rest = {key: value for key, value in spec.items() if key not in ("manifest", "manifest_file", "manifest_template")}
     objects: dict[str, Json] = {item.key: item.body for item in work.items}
@@ -136,9 +139,6 @@ class _Work:
         if verdict is None:
             return
         assert isinstance(document, dict), "what has a verdict is an object"
-        if len(self.items) >= MAX_OBJECTS:
-            self.error(spot, "too_many_objects", f"a job has at most {MAX_OBJECTS} objects", hint="split it into several jobs")
-            return
         body, complaints = cleaned(document, spot, verdict.kind, self.settings.get("namespace"))
         self.complaints += complaints
         if not any(not complaint.warning for complaint in complaints):

@@ -33,8 +33,8 @@ class Kind:
     """One job-like kind.
 
     key: its name in `objects`, unique over all kinds. api: the apiVersion; apis: all that are known, the preferred one first.
-    plural: of the REST path, "" where discovery must say. completes: whether its objects end by themselves.
-    template_paths: where pod templates lie, `*` for every item. suspend_path, ttl_path: None where the kind has none.
+    plural: of the REST path, "" where discovery must say. template_paths: where pod templates lie, `*` for every item.
+    suspend_path, ttl_path: None where the kind has none.
     pods: how the pods of an object are found, any of them. index_label: of the pods, which tells them apart, "" if none does.
     queue: whether Kueue manages the kind. made: what its controller puts into an object, unless the flag at `made_unless` is
     true. status: what its status means.
@@ -45,7 +45,6 @@ class Kind:
     kind: str
     plural: str = ""
     apis: tuple[str, ...] = ()
-    completes: bool = True
     template_paths: tuple[Pattern, ...] = ()
     suspend_path: Path | None = None
     ttl_path: Path | None = None
@@ -133,7 +132,6 @@ def kind_from(key: str, block: Mapping[str, Json]) -> Kind:
     pods = block.get("pods")
     return Kind(
         key=key, api=apis[0], kind=str(block.get("kind", key)), plural=str(block.get("plural", "")), apis=apis,
-        completes=block.get("completes") is not False,
         template_paths=tuple(path(item) for item in _texts(block.get("templates"))),
         suspend_path=_optional(block.get("suspend")), ttl_path=_optional(block.get("ttl")),
         pods=tuple(PodLabel(label, path(str(value))) for label, value in (pods if isinstance(pods, dict) else {}).items()),
