@@ -8,10 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.cluster.binaries import CONTROL_PLANE, Unavailable, ensure, find
-from tests.cluster.control import ControlPlane, StartFailed
+from tests.cluster.binaries import CONTROL_PLANE, KUBELET, StartFailed, Unavailable, ensure, find
 from tests.cluster.processes import die_with_parent
-from tests.cluster.supervisor import Connection, Supervisor
 
 
 def main() -> int:
@@ -46,7 +44,11 @@ def build(arguments: argparse.Namespace) -> None:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    assets = arguments.assets or build_or_find()
+    from tests.cluster.control import ControlPlane  # `build` is run before anything is installed
+    from tests.cluster.supervisor import Supervisor
+
+    needed = CONTROL_PLANE if arguments.no_kubelet else (*CONTROL_PLANE, KUBELET)
+    assets = arguments.assets or find_or_build(needed)
     directory = arguments.dir or Path(tempfile.mkdtemp(prefix="jobform-cluster-"))
     if arguments.detach:
         return detach(assets, directory, arguments)
@@ -66,9 +68,9 @@ def up(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def build_or_find() -> Path:
+def find_or_build(programs: tuple[str, ...]) -> Path:
     try:
-        return find(os.environ, CONTROL_PLANE)
+        return find(os.environ, programs)
     except Unavailable:
         return ensure(os.environ, lambda line: print(line, file=sys.stderr, flush=True))
 
@@ -89,6 +91,8 @@ def detach(assets: Path, directory: Path, arguments: argparse.Namespace) -> int:
 
 
 def down(arguments: argparse.Namespace) -> int:
+    from tests.cluster.supervisor import Connection  # as above
+
     kubeconfig = os.environ.get("KUBECONFIG")
     directory = arguments.dir or (Path(kubeconfig).parent if kubeconfig else None)
     if directory is None:

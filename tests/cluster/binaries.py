@@ -4,9 +4,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tests.cluster.processes import die_with_parent
 
 HERE = Path(__file__).parent
 VERSION = "1.34.4"
@@ -27,6 +30,10 @@ PACKAGES = {
 
 class Unavailable(Exception):
     """Something that a test cluster needs is not on this machine; the text says what, and how to get it."""
+
+
+class StartFailed(Exception):
+    """A part of the cluster did not come up; the text has the end of its log."""
 
 
 def find(environ: Mapping[str, str], programs: tuple[str, ...] = CONTROL_PLANE) -> Path:
@@ -79,6 +86,7 @@ def _build(program: str, folder: Path, environ: Mapping[str, str]) -> None:
     command = ["go", "build", "-buildvcs=false", "-trimpath", "-ldflags", flags, "-o", str(partial), package]
     done = subprocess.run(
         command, cwd=HERE / module, env=dict(environ) | {"CGO_ENABLED": "0"}, capture_output=True, text=True,
+        preexec_fn=die_with_parent(signal.SIGTERM),
     )
     if done.returncode:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])

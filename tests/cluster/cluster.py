@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.cluster.api import Access, Api
-from tests.cluster.binaries import Unavailable
-from tests.cluster.control import StartFailed
+from tests.cluster.binaries import StartFailed, Unavailable
 from tests.cluster.kwok import add_nodes
 from tests.cluster.node import POOL as REAL
 from tests.cluster.roles import SHIPPED, let_apply

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.api import Access
-from tests.cluster.binaries import Unavailable
+from tests.cluster.binaries import StartFailed, Unavailable
 from tests.cluster.processes import Child, free_port, start
 
 MASTERS = "system:masters"
@@ -51,10 +51,6 @@ AUDIT_POLICY = {
 """Answers are logged too for what runs: a create's answer has the uid, an update's the conditions, which `audit.py` needs."""
 
 READY_TIMEOUT = 60.0
-
-
-class StartFailed(Exception):
-    """A part of the cluster did not come up; the text has the end of its log."""
 
 
 @dataclass

@@ -15,8 +15,7 @@ import yaml
 
 from tests.cluster import images
 from tests.cluster.api import Api, ApiFailure, Object
-from tests.cluster.binaries import Unavailable
-from tests.cluster.control import StartFailed
+from tests.cluster.binaries import StartFailed, Unavailable
 from tests.cluster.processes import Child, free_port, start
 
 NAME = "localhost"
@@ -40,7 +39,8 @@ def missing() -> str:
         return f"not installed: {', '.join(lacks)} (Debian's names)"
     if not any(Path(folder, "ptp").exists() for folder in PLUGINS):
         return "no network plugins (Debian: containernetworking-plugins)"
-    return ""
+    tried = subprocess.run(["unshare", "--pid", "--mount", "--fork", "true"], capture_output=True, text=True)
+    return "" if tried.returncode == 0 else f"containers need the rights of a real root: {tried.stderr.strip()}"
 
 
 @dataclass

@@ -20,8 +20,8 @@ from typing import Any
 
 from tests.cluster import kwok
 from tests.cluster.api import Api
-from tests.cluster.binaries import KUBELET, KWOK, Unavailable, find
-from tests.cluster.control import ControlPlane, StartFailed
+from tests.cluster.binaries import KUBELET, KWOK, StartFailed, Unavailable, find
+from tests.cluster.control import ControlPlane
 from tests.cluster.node import Node
 from tests.cluster.processes import Child
 from tests.cluster.roles import let_view
