@@ -208,8 +208,16 @@ def sweep() -> None:
     """Removes the groups of nodes whose owner was killed before it could: they are empty, their processes died with it."""
     names = {group.name for folder in _hierarchies() for group in folder.glob("jobform-test-*")}
     for name in names:
-        if not Path("/proc", name.rpartition("-")[2]).exists():
+        if not _alive(int(name.rpartition("-")[2])):
             _remove_groups(name)
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and that nobody has asked after yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _remove_groups(name: str) -> None:
