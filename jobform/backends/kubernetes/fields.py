@@ -6,8 +6,9 @@ A server writes `spec.template.spec.containers[0].image`, `.spec.replicatedJobs[
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
-from jobform.backends.kubernetes.composed import Composed, Manifest
+from jobform.backends.kubernetes.composed import Composed, Manifest, Origins
 from jobform.backends.kubernetes.managed import LIST_KEYS, Item, Steps, item_of, shown
 from jobform.model.values import Json, Path
 
@@ -34,9 +35,17 @@ def steps_of(field: str, obj: Json) -> Steps:
 
 
 def origin(composed: Composed, index: int, steps: Steps) -> Path | None:
-    """The field of the spec that a path comes from. index: the companion's number, or WORKLOAD."""
+    """The field of the spec that a path comes from; of a whole such as `metadata.labels`, what the fields in it have in common.
+
+    index: the companion's number, or WORKLOAD. None for what is jobform's own.
+    """
     path = shown(steps)
-    return composed.spec_path(path) if index == WORKLOAD else composed.companion_path(index, path)
+    found = composed.spec_path(path) if index == WORKLOAD else composed.companion_path(index, path)
+    if found is not None or not path:
+        return found
+    inside = [source for place, source in _origins(composed, index) if source and place[: len(path)] == path]
+    same = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*inside, strict=False)))
+    return tuple(parts[0] for parts in same) or None
 
 
 def concerned(composed: Composed, index: int, fields: Iterable[Path], steps: Steps) -> tuple[Path, ...]:
@@ -51,7 +60,7 @@ def concerned(composed: Composed, index: int, fields: Iterable[Path], steps: Ste
 def made(composed: Composed, index: int, field: Path) -> Iterator[Path]:
     """The paths in an object that a field of the spec makes."""
     field = _told_by_keys(field)
-    for place, source in composed.origins if index == WORKLOAD else composed.companion_origins[index]:
+    for place, source in _origins(composed, index):
         if not source:
             continue
         if composed.verbatim and field[: len(source)] == source:
@@ -72,24 +81,6 @@ def value_at(obj: Json, steps: Iterable[str | int | Item]) -> Json:
     return obj
 
 
-def without(obj: Manifest, steps: Steps) -> Manifest:
-    """A copy of an object that lacks what stands at a path."""
-    copy = dict(obj)
-    value: Json = copy
-    for step in steps[:-1]:
-        below = _below(value, step)
-        fresh: Json = dict(below) if isinstance(below, dict) else list(below) if isinstance(below, list) else None
-        if fresh is None or below is None:
-            return copy
-        _put(value, step, below, fresh)
-        value = fresh
-    if isinstance(value, dict):
-        value.pop(str(steps[-1]), None)
-    elif isinstance(value, list):
-        value[:] = [item for item in value if item is not _below(value, steps[-1])]
-    return copy
-
-
 def readable(path: Path) -> str:
     """A path for people: `containers[name=main].image`."""
     text = ""
@@ -101,6 +92,10 @@ def readable(path: Path) -> str:
         else:
             text += f".{part}"
     return text
+
+
+def _origins(composed: Composed, index: int) -> Origins:
+    return composed.origins if index == WORKLOAD else composed.companion_origins[index]
 
 
 def _next(rest: str, value: Json, before: list[str | int | Item]) -> tuple[str | int | Item, str]:
@@ -152,13 +147,6 @@ def _texts(item: Json) -> Iterator[str]:
             found = item_of(item, names)
             if found is not None:
                 yield str(found)
-
-
-def _put(holder: Json, step: str | int | Item, old: Json, new: Json) -> None:
-    if isinstance(holder, dict):
-        holder[str(step)] = new
-    elif isinstance(holder, list):
-        holder[:] = [new if item is old else item for item in holder]
 
 
 def _told_by_keys(field: Path) -> Path:

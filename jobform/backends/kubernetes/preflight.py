@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.effects import restarting
-from jobform.backends.kubernetes.fields import WORKLOAD, concerned, made, manifest, readable, steps_of
+from jobform.backends.kubernetes.fields import WORKLOAD, concerned, made, manifest, numbered, readable, steps_of
 from jobform.backends.kubernetes.identity import mark_of, of_job, owner_of, remade, same_attempt
 from jobform.backends.kubernetes.managed import Steps, shown
 from jobform.backends.kubernetes.names import QUEUE_NAME
 from jobform.backends.kubernetes.queue_check import QueueCheck
 from jobform.backends.kubernetes.refs import JobRef
-from jobform.backends.kubernetes.refusals import Asked, located, verdict
+from jobform.backends.kubernetes.refusals import Asked, verdict
 from jobform.backends.kubernetes.shapes import mapping, text
 from jobform.backends.kubernetes.site import Site, uid_of
 from jobform.backends.kubernetes.submit import with_uid
@@ -100,8 +100,8 @@ class _Asker:
             try:
                 return self._kept(asked, self._dry_run(_with(obj, _NEW)))
             except KubeError as error:
-                if error.conflict not in ("version", "exists", "ending"):
-                    raise
+                if error.status != 409 and not error.immutable:
+                    raise  # it is about what was sent, not about what is there
             return self._existing(asked, obj)
         except KubeError as error:
             return self._verdict(error, asked)
@@ -124,15 +124,14 @@ class _Asker:
     def _kept(self, asked: Asked, answer: Answer) -> Forecast:
         """`ok`, unless the server dropped a field without a word, as an old one or one without a feature gate does."""
         warnings = list(answer.warnings)
-        for path in _dropped(manifest(asked.composed, asked.index), answer.body, ()):
-            version = self._version()
-            since = unknown_since(version, path)
-            place = readable(path)
+        for steps in _dropped(manifest(asked.composed, asked.index), answer.body, ()):
+            version, path = self._version(), shown(steps)
+            since, place = unknown_since(version, path), readable(path)
             if since is not None:
                 source = asked.composed.spec_path(path) if asked.index == WORKLOAD else None
                 return Forecast(
-                    "refused", path=located(asked.intended.submission.spec, source),
-                    summary=f"{place} would be dropped: Kubernetes {version} does not have it", hint=f"it needs {since} or later",
+                    "refused", path=source, summary=f"{place} would be dropped: Kubernetes {version} does not have it",
+                    hint=f"it needs {since} or later",
                 )
             warnings.append(f"the cluster drops {place} of {asked.what}")
         return Forecast("ok", warnings=tuple(warnings))
@@ -258,7 +257,7 @@ def _type(obj: Manifest) -> tuple[str, str]:
     return text(obj, "apiVersion"), text(obj, "kind")
 
 
-def _dropped(want: Json, have: Json, path: Path) -> Iterator[Path]:
+def _dropped(want: Json, have: Json, path: Steps) -> Iterator[Steps]:
     """Where the server kept nothing of what was sent. What is empty or zero it may leave out; names and lists it may complete."""
     if isinstance(want, dict):
         for name, value in want.items():
@@ -272,7 +271,7 @@ def _dropped(want: Json, have: Json, path: Path) -> Iterator[Path]:
     elif isinstance(want, list) and isinstance(have, list):
         for index, value in enumerate(want):
             if index < len(have):
-                yield from _dropped(value, have[index], (*path, index))
+                yield from _dropped(value, have[index], (*path, numbered(index, want, path)))
 
 
 def _is_empty(value: Json) -> bool:

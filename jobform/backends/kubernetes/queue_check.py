@@ -4,7 +4,7 @@ from threading import Lock
 
 from jobform.backends.kubernetes.names import QUEUE_NAME, QUEUE_PRIORITY
 from jobform.backends.kubernetes.queue import APIS
-from jobform.backends.kubernetes.refusals import Asked, located
+from jobform.backends.kubernetes.refusals import Asked
 from jobform.backends.kubernetes.shapes import mapping, text
 from jobform.backends.kubernetes.site import Site, is_absent
 from jobform.clients.kube.errors import KubeError
@@ -34,8 +34,8 @@ class QueueCheck:
                 return Forecast("ok", warnings=("the cluster has no Kueue: the queue that the jobs name has no effect",))
             if missing := self._missing(kind, plural, name):
                 path = asked.composed.spec_path(("metadata", "labels", label))
-                return Forecast("refused", path=located(asked.intended.submission.spec, path), summary=missing, hint=(
-                    "the job would wait for ever; correct the name, or ask who runs the cluster to make it"))
+                hint = "the job would wait for ever; correct the name, or ask who runs the cluster to make it"
+                return Forecast("refused", path=path, summary=missing, hint=hint)
         return Forecast("ok")
 
     def _api(self) -> str:

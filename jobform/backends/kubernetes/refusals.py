@@ -16,12 +16,9 @@ from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
 from jobform.protocols import UNKNOWN_TEXT, Forecast, Intended
 
-_UNDECLARED = re.compile(r'(\.\S+): field not declared in schema')
-_TYPED = re.compile(r"(?:typed patch object \([^)]*\): |errors: |^)(\.\S+): (.+)$")
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]{1,300})"')
-_MALFORMED = ("failed to create typed patch object", "failed to convert new object", "strict decoding error")
-"""How a server says that the body itself is wrong. It does so with status 500 for an apply (seen on 1.34)."""
-_QUANTITY = "quantities must match"
+_NOT_DECLARED = "field not declared in schema"
+_NO_QUANTITY = "quantities must match"
 _MISSING_NAMESPACE = re.compile(r'namespaces "[^"]*" not found')
 _UNSERVED = ("could not find the requested resource", "page not found")
 _CANNOT = re.compile(r'cannot (\w+) resource "([^"]{1,100})"(?: in API group "([^"]{0,253})")?')
@@ -56,24 +53,12 @@ def verdict(error: KubeError, asked: Asked) -> Forecast:
             "refused", summary=f"{asked.what} is another object now: somebody removed it and made a new one of that name",
             hint="run plan again; it looks at what is there now",
         )
-    if error.immutable:
-        return _fixed(asked, [steps_of(field, dict(manifest(asked.composed, asked.index))) for field in error.immutable], "")
+    if fixed := [field for field in error.immutable if field]:  # a policy names no field but in its text
+        return _fixed(asked, [steps_of(field, dict(manifest(asked.composed, asked.index))) for field in fixed], "")
     forecast = _denied(error, asked) or _missing(error, asked) or _invalid(error, asked)
     if forecast is None:
         return Forecast("unasked", summary="the cluster gave no usable answer", detail=str(error))
     return _unless_unknown(forecast, error, asked)
-
-
-def located(spec: Json, path: Path | None) -> Path | None:
-    """A path with items told by their position, as the files that were read have them."""
-    parts: list[str | int] = []
-    for part in path or ():
-        below = value_at(spec, (part,))
-        if isinstance(spec, list) and isinstance(part, str) and below is not None:
-            part = spec.index(below)  # noqa: PLW2901  # the same step in its other form
-        parts.append(part)
-        spec = below
-    return tuple(parts) if path else None
 
 
 def _conflict(error: KubeError, asked: Asked) -> Forecast:
@@ -146,7 +131,7 @@ def _missing(error: KubeError, asked: Asked) -> Forecast | None:
         api, kind = text(obj, "apiVersion"), text(obj, "kind")
         path = origin(asked.composed, asked.index, ("kind",))
         return Forecast(
-            "refused", path=located(asked.intended.submission.spec, path), summary=f"the cluster has no kind {kind} in {api}",
+            "refused", path=path, summary=f"the cluster has no kind {kind} in {api}",
             hint=_install(asked, api),
         )
     return None
@@ -168,40 +153,27 @@ def _invalid(error: KubeError, asked: Asked) -> Forecast | None:
             "refused", summary=f"an admission webhook cannot be reached, so {asked.what} would be refused", detail=error.message,
             hint="the cluster's operators must bring it back; nothing is wrong with the job",
         )
-    if any(words in error.message for words in _MALFORMED):
-        return _malformed(error.message, obj, asked)
-    if error.status not in (400, 422):
-        return None
-    told = [(steps_of(cause.field, obj), cause.message) for cause in error.causes]
-    if not told:
-        return Forecast("refused", summary=f"{asked.what} would be refused", detail=error.message)
-    more = "; ".join(_said(steps, said) for steps, said in told[1:_MOST_TOLD])
-    return _at(asked, told[0][0], f"{asked.what} would be refused: {_said(*told[0])}", more, "")
-
-
-def _malformed(message: str, obj: Json, asked: Asked) -> Forecast:
-    """The body itself is wrong. The server says so in prose alone."""
-    unknown = _UNDECLARED.findall(message) or _UNKNOWN_FIELD.findall(message)
+    unknown = [cause.field for cause in error.causes if cause.message == _NOT_DECLARED] or _UNKNOWN_FIELD.findall(error.message)
     if unknown:
-        places = [steps_of(field, obj) for field in dict.fromkeys(unknown)]
+        places = [steps_of(field, obj) for field in sorted(set(unknown))]  # the server names them in any order
         names = ", ".join(readable(shown(place)) for place in places[:_MOST_TOLD])
         hint = "correct or remove it; the server would not keep it"
         return _at(asked, places[0], f"{text(obj, 'kind')} has no field {names}", "", hint)
-    steps: Steps = ()
-    said = message
-    if _QUANTITY in message:
-        steps = next(_no_quantities(obj, ()), ())
-        said = f"{value_at(obj, steps)!r} is no quantity; write it like 500m, 8 or 32Gi" if steps else message
-    elif found := _TYPED.search(message):
-        steps = steps_of(found[1], obj)
-        said = _GO_VALUE.sub(r"\1", found[2])
-    return _at(asked, steps, f"{asked.what} would be refused: {_said(steps, said)}", "", "")
+    told = [(steps_of(cause.field, obj), _GO_VALUE.sub(r"\1", cause.message)) for cause in error.causes]
+    if _NO_QUANTITY in error.message and not told:
+        told = [(steps, f"{value_at(obj, steps)!r} is no quantity, such as 500m, 8 or 32Gi") for steps in _no_quantities(obj, ())]
+    if told:
+        more = "; ".join(_said(steps, said) for steps, said in told[1:_MOST_TOLD])
+        return _at(asked, told[0][0], f"{asked.what} would be refused: {_said(*told[0])}", more, "")
+    if error.status in (400, 422) or _NO_QUANTITY in error.message:
+        return Forecast("refused", summary=f"{asked.what} would be refused", detail=error.message)
+    return None
 
 
 def _at(asked: Asked, steps: Steps, summary: str, detail: str, hint: str) -> Forecast:
     """`refused` because of a field. What the user did not write has no place."""
     path = origin(asked.composed, asked.index, steps) if steps else None
-    return Forecast("refused", path=located(asked.intended.submission.spec, path), summary=summary, detail=detail, hint=hint)
+    return Forecast("refused", path=path, summary=summary, detail=detail, hint=hint)
 
 
 def _said(steps: Steps, message: str) -> str:

@@ -21,6 +21,7 @@ _GONE = re.compile(r"uid mismatch: .*no existing object was found", re.DOTALL)
 _UID = re.compile(r"UID in (?:the )?precondition|uid mismatch", re.IGNORECASE)
 _VERSION = re.compile(r"the object has been modified|ResourceVersion in (?:the )?precondition", re.IGNORECASE)
 _UNTYPED = "failed to create typed patch object"
+_UNCONVERTED = "failed to convert new object"  # such as a quantity that is none: a 500 that says the same every time
 _UNDECLARED = re.compile(r"(\.[^\s:]+): (field not declared in schema|[^\n]+)")
 
 UNDECLARED = "FieldUndeclared"
@@ -92,7 +93,7 @@ class KubeError(Exception):
         """Whether the same request may succeed later, without anybody changing anything."""
         if self.status == 0:
             return self.reason in ("Unreachable", "Cut", "Timeout", "Deadline")
-        return self.status in (408, 429) or (self.status >= 500 and not self.undeclared)
+        return self.status in (408, 429) or (self.status >= 500 and not self.undeclared and _UNCONVERTED not in self.message)
 
     @property
     def undeclared(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from jobform.testing.marks import make_mark
 from tests.backends.kubernetes.desk import Desk, job, manifest
 from tests.backends.kubernetes.policies import injecting, queueing
 from tests.cluster.api import APPLY
+from tests.cluster.kinds import JOBSET, declare
 
 KINDS = Kinds.builtin()
 TEMPLATE = ("objects", "Job", "spec", "template", "spec")
@@ -192,6 +193,19 @@ def test_what_a_queue_writes_is_never_drift(desk: Desk) -> None:
         assert sorted(told(desk, spec, ref), key=lambda each: each.path) == [
             Difference(("queue",), "team-b", by="kubectl-label"), Difference(("timeout",), 7, by="kubectl-label"),
         ]
+
+
+def test_a_list_of_a_kind_that_does_not_tell_its_items_apart_is_one_field(desk: Desk) -> None:
+    """What a cluster's schema says of a list decides, and its managed fields show it."""
+    declare(desk.api, JOBSET)
+    listed = [{"name": "w", "replicas": 2}, {"name": "x", "replicas": 1}]
+    body = {"apiVersion": JOBSET.api, "kind": "JobSet", "metadata": {"name": "set"}, "spec": {"replicatedJobs": listed, "a": {"b": 1}}}
+    spec = {"objects": {"JobSet": body}}
+    ref = desk.submit(spec, own(desk, "set"))
+    assert told(desk, spec, ref) == []
+    changed = [{"name": "w", "replicas": 3}, {"name": "x", "replicas": 1}]
+    desk.api.merge(JOBSET.path(desk.namespace, "set"), {"spec": {"replicatedJobs": changed, "a": {"c": 2}}}, manager="someone")
+    assert told(desk, spec, ref) == [Difference(("objects", "JobSet", "spec", "replicatedJobs"), changed, by="someone")]
 
 
 def test_without_managed_fields_only_values_tell(desk: Desk) -> None:
