@@ -23,6 +23,7 @@ _BASES = {"x": 16, "b": 2, "o": 8, "d": 10}
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _LONGEST = 400
+_PAIR = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
 def resolve(text: str) -> Json:
@@ -48,6 +49,19 @@ def resolve(text: str) -> Json:
             return text
         return int(number) if number.is_integer() and abs(number) <= MAX_INTEGER else number
     return text
+
+
+def as_yaml(text: str) -> str:
+    """The text of a JSON file as YAML has it: JSON writes characters beyond U+FFFF as two escapes, which YAML does not know."""
+    if "\\ud" not in text.lower() or text.lstrip()[:1] not in ("{", "["):
+        return text
+
+    def joined(match: re.Match[str]) -> str:
+        if match[1] is None:  # an escaped backslash
+            return match[0]
+        return f"\\U{0x10000 + ((int(match[1], 16) & 0x3FF) << 10) + (int(match[2], 16) & 0x3FF):08x}"
+
+    return _PAIR.sub(joined, text)
 
 
 def key_fault(text: str) -> str:

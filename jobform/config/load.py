@@ -61,6 +61,7 @@ def _load(file: str, data: bytes, findings: Findings, dialect: _Dialect) -> Docu
     if text is None:
         return None
     found = Findings()
+    text = foreign.as_yaml(text) if dialect.foreign else text
     document = _Builder(file, text, found, dialect).build()
     findings.extend(found.all())
     return document if not found.failed else None

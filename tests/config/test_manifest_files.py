@@ -181,7 +181,7 @@ def test_anchors_end_with_their_document(tmp_path: Path) -> None:
 
 def test_json_files_are_read_too(tmp_path: Path) -> None:
     listed = {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "x/y\té"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "x/y\té\U0001f600\\ud83d"}},
         {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "train-"}, "spec": {"template": {"spec": {
             "containers": [{"name": "main", "image": "a"}]}}}},
     ]}
@@ -189,7 +189,7 @@ def test_json_files_are_read_too(tmp_path: Path) -> None:
     text = json.dumps(listed, indent="\t").replace("x/y", "x\\/y")
     job = read(tmp_path, jobs | {"k8s/train.json": text}).jobs["train"]
     made: Any = job.spec["objects"]
-    assert made["ConfigMap/c"]["data"] == {"a": "x/y\té"}
+    assert made["ConfigMap/c"]["data"] == {"a": "x/y\té\U0001f600\\ud83d"}
     assert made["Job"]["metadata"] == {}, "a generated name is ours to give"
     assert str(job.locate(("spec", "objects", "Job", "kind"))) == "k8s/train.json:18:12"
 

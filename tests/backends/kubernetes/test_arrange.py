@@ -114,7 +114,8 @@ def test_lists_of_objects_are_taken_apart() -> None:
     ]),
     ("apiVersion: kubeflow.org/v9\nkind: PyTorchJob\n", [
         ("k8s/train.yaml:1:13 error unknown_api: jobform does not know kubeflow.org/v9 of PyTorchJob\n"
-        "  it knows kubeflow.org/v1\n  write apiVersion: kubeflow.org/v1, or add the version under `kinds:` of the backend in jobform.yaml"),
+        "  it knows kubeflow.org/v1\n"
+        "  write apiVersion: kubeflow.org/v1, or add the version under `kinds:` of the backend in jobform.yaml"),
     ]),
     ("apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n---\n" + JOB, [
         ("k8s/train.yaml:2:7 error refused_kind: a Namespace cannot be part of a job\n"
