@@ -75,7 +75,7 @@ class Run:
         """Raises BackendError for an index or a container that cannot be meant."""
         options = self.options
         if options.index is not None:
-            if not indexed and not any(source.index for source in sources):
+            if not any(source.index for source in sources) and (sources or not indexed):
                 raise BackendError(f"the pods of {self.ref} have no index", "Leave --index out to see all of them.")
             sources = [source for source in sources if source.index == str(options.index)]
         if options.container:
