@@ -139,15 +139,22 @@ def items_of(name: str, trees: Iterator[Fields]) -> tuple[str, ...] | None:
 
 def item_of(item: Json, names: tuple[str, ...]) -> Item | None:
     """The step to an item of a list of maps, None for what has no such keys."""
+    values = _values(item, names)
+    return None if values is None else Item(names, values)
+
+
+def _values(item: Json, names: tuple[str, ...]) -> tuple[Json, ...] | None:
     if not isinstance(item, dict):
         return None
     values = []
     for name in names:
-        value = item.get(name, _KEY_DEFAULTS.get(name))
-        if isinstance(value, dict | list):
+        value = item.get(name)
+        if value is None:
+            value = _KEY_DEFAULTS.get(name)
+        elif isinstance(value, dict | list):
             return None
         values.append(value)
-    return Item(names, tuple(values))
+    return tuple(values)
 
 
 def _lost(want: dict[str, Json], fields: Fields, steps: Steps, found: list[tuple[Steps, Json]]) -> None:
@@ -164,19 +171,19 @@ def _lost(want: dict[str, Json], fields: Fields, steps: Steps, found: list[tuple
 
 
 def _lost_items(want: list[Json], fields: Fields, steps: Steps, found: list[tuple[Steps, Json]]) -> None:
-    known = {key: child for name, child in fields.items() if (key := _key(name)) is not None}
+    known = {key.values: (key, child) for name, child in fields.items() if (key := _key(name)) is not None}
     if not known:
         kept = {name[2:] for name in fields if name.startswith("v:")}
         found += [((*steps, index), value) for index, value in enumerate(want) if kept and canonical(value) not in kept]
         if not kept:
             found.append((steps, want))
         return
-    names = next(iter(known)).names
+    names = next(iter(known.values()))[0].names
     for index, value in enumerate(want):
-        step = item_of(value, names)
-        child = known.get(step) if step is not None else None
+        values = _values(value, names)
+        step, child = known.get(values, (None, None)) if values is not None else (None, None)
         if step is None or not isinstance(child, dict):
-            found.append(((*steps, index if step is None else step), value))
+            found.append(((*steps, index if values is None else Item(names, values)), value))
         elif child and isinstance(value, dict):
             _lost(value, child, (*steps, step), found)
 

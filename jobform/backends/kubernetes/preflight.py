@@ -53,6 +53,7 @@ class _Asker:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._namespace = site.namespace  # raises when there is no cluster: that is no job's fault
         self._queue = QueueCheck(site)
         self._denied: dict[tuple[str, str], Forecast] = {}
 
@@ -107,7 +108,7 @@ class _Asker:
             return self._verdict(error, asked)
 
     def _existing(self, asked: Asked, obj: Manifest) -> Forecast:
-        live = self._site.get(self._site.path_of(obj, self._site.namespace))
+        live = self._site.get(self._site.path_of(obj, self._namespace))
         if live is None:
             return self._kept(asked, self._dry_run(_with(obj, _NEW)))
         if not of_job(live, asked.intended.mark.text):
@@ -207,7 +208,7 @@ class _Asker:
     # --- what all have in common
 
     def _dry_run(self, body: Manifest, *, force: bool = False) -> Answer:
-        return self._site.client.apply(self._site.path_of(body, self._site.namespace), body, dry_run=True, force=force)
+        return self._site.client.apply(self._site.path_of(body, self._namespace), body, dry_run=True, force=force)
 
     def _verdict(self, error: KubeError, asked: Asked) -> Forecast:
         """A right that is missing is missing for all objects of the type: they are not asked."""

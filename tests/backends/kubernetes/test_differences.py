@@ -199,8 +199,8 @@ def test_a_list_of_a_kind_that_does_not_tell_its_items_apart_is_one_field(desk: 
     """What a cluster's schema says of a list decides, and its managed fields show it."""
     declare(desk.api, JOBSET)
     listed = [{"name": "w", "replicas": 2}, {"name": "x", "replicas": 1}]
-    body = {"apiVersion": JOBSET.api, "kind": "JobSet", "metadata": {"name": "set"}, "spec": {"replicatedJobs": listed, "a": {"b": 1}}}
-    spec = {"objects": {"JobSet": body}}
+    body = {"apiVersion": JOBSET.api, "kind": "JobSet", "metadata": {"name": "set"}}
+    spec = {"objects": {"JobSet": {**body, "spec": {"replicatedJobs": listed, "a": {"b": 1}}}}}
     ref = desk.submit(spec, own(desk, "set"))
     assert told(desk, spec, ref) == []
     changed = [{"name": "w", "replicas": 3}, {"name": "x", "replicas": 1}]
@@ -292,10 +292,10 @@ def test_an_untouched_job_is_compared_in_some_microseconds(desk: Desk) -> None:
     def best(call: Any) -> float:
         taken = []
         for _ in range(7):
-            start = time.perf_counter()
+            start = time.thread_time()  # the machine may have more to do
             for _ in range(200):
                 call()
-            taken.append(time.perf_counter() - start)
+            taken.append(time.thread_time() - start)
         return min(taken) / 200
 
-    assert best(lambda: differences(target, native)) < 4 * best(lambda: json.loads(native))
+    assert best(lambda: differences(target, native)) < 3.5 * best(lambda: json.loads(native))

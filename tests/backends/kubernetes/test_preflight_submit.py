@@ -315,6 +315,12 @@ def test_a_server_that_nobody_reaches_is_an_error(desk: Desk) -> None:
         ask(desk, submits(desk, job()))
 
 
+def test_no_cluster_at_all_is_an_error(desk: Desk) -> None:
+    desk.settings["kubeconfig"] = "/nonexistent"
+    with pytest.raises(BackendError, match="finds no cluster"):
+        ask(desk, submits(desk, job()))
+
+
 # --- queues
 
 
