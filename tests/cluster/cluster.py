@@ -1,17 +1,22 @@
 """A running cluster as a test sees it."""
 
+import os
 import secrets
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.api import Access, Api
-from tests.cluster.binaries import StartFailed, Unavailable
+from tests.cluster.binaries import StartFailed
 from tests.cluster.kwok import add_nodes
 from tests.cluster.node import POOL as REAL
+from tests.cluster.policy import available, lacking
 from tests.cluster.roles import SHIPPED, let_apply
 from tests.cluster.supervisor import POOL, Connection
 
@@ -19,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Cluster:
-    """Ours, or one that JOBFORM_TEST_KUBECONFIG names: then `directory` is None and what needs the owner raises Unavailable.
+    """Ours, or one that JOBFORM_TEST_KUBECONFIG names: then `directory` is None, and a test that needs more skips (`policy.py`).
 
     One cluster serves all tests of a session, so what a test makes belongs in a namespace of its own, and only an exclusive one
     may be interrupted.
@@ -52,12 +57,19 @@ class Cluster:
         """The administrator's."""
         return self.kubeconfig_for("admin")
 
+    @property
+    def folder(self) -> Path:
+        """Where the cluster writes, the audit log above all."""
+        if self.directory is None:
+            lacking("the cluster was given: its audit log is out of reach")
+        return self.directory
+
     def user(self, name: str) -> Access:
         """The credentials of one of `control.USERS`: viewer reads all, applier has the shipped role."""
         if name == "admin":
             return self.access
         if self.directory is None:
-            raise Unavailable("the cluster was given: it has no users that the tests know")
+            lacking("the cluster was given: it has no users that the tests know")
         return Access.read(self.directory / f"{name}.kubeconfig")
 
     def api_of(self, user: str) -> Api:
@@ -76,16 +88,18 @@ class Cluster:
         """
         if self.connection is None:
             if not self.api.items("/api/v1/nodes"):
-                raise Unavailable("the cluster was given and has no node")
+                lacking("the cluster was given and has no node")
             return self
-        self.connection.ask("node")
+        if os.geteuid() != 0:
+            pytest.skip("real containers need root")  # whatever is required: nobody can install root
+        available(partial(self.connection.ask, "node"))
         return replace(self, pool=REAL)
 
     def with_simulated(self, count: int, gpus: int = 8, labels: Mapping[str, str] | None = None) -> "Cluster":
         """The same cluster, whose namespaces are now those of `count` new nodes that `kwok.py` plays, with `gpus` GPUs each."""
         if self.connection is None:
-            raise Unavailable("the cluster was given: no nodes are played on it")
-        self.connection.ask("kwok")
+            lacking("the cluster was given: no nodes are played on it")
+        available(partial(self.connection.ask, "kwok"))
         product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
         return replace(self, pool=add_nodes(self.api, POOL, count, gpus, product | dict(labels or {})))
 
@@ -96,7 +110,7 @@ class Cluster:
     def tag(self, image: str, name: str) -> None:
         """Makes an image of the real node known under another full name (docker.io/library/x:1) too."""
         if self.connection is None:
-            raise Unavailable("the cluster was given: its node pulls images itself")
+            lacking("the cluster was given: its node pulls images itself")
         self.connection.ask("tag", image=image, name=name)
 
     def namespace(self, pool: str = "", name: str = "") -> str:

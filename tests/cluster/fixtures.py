@@ -10,33 +10,17 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.cluster.binaries import Unavailable, find
 from tests.cluster.cluster import Cluster, launch
+from tests.cluster.policy import ENVIRON, available
 from tests.cluster.proxy import Proxy
 
-ENVIRON = dict(os.environ)
-"""As it was before the tests' own home was put into it: what the person who runs the tests has set."""
-
 SHARED = pytest.StashKey[Cluster]()
-
-T = TypeVar("T")
-
-
-def available(make: Callable[[], T]) -> T:
-    """What `make` gives; the test is skipped where the machine lacks something, or fails where that is not allowed."""
-    try:
-        return make()
-    except Unavailable as reason:
-        if ENVIRON.get("JOBFORM_REQUIRE_CLUSTER", "0") not in ("", "0"):
-            pytest.fail(f"JOBFORM_REQUIRE_CLUSTER is set, but {reason}")
-        pytest.skip(str(reason))
-
 
 def shared(session: pytest.Session) -> Cluster:
     """The cluster of this test session: the same for every worker, and for every conftest that has the fixture."""
@@ -75,9 +59,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture(scope="session")
 def node(cluster: Cluster) -> Cluster:
     """The same cluster with a node that runs real containers; its `namespace()` sends pods there. Without root it skips."""
-    if cluster.connection and os.geteuid() != 0:
-        pytest.skip("real containers need root")
-    return available(cluster.with_node)
+    return cluster.with_node()
 
 
 @pytest.fixture

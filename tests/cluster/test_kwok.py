@@ -6,7 +6,6 @@ import pytest
 
 from tests.cluster.api import JSON_PATCH
 from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import available
 from tests.cluster.kwok import AFTER, END, EXIT
 from tests.cluster.test_cluster import job
 
@@ -14,7 +13,7 @@ from tests.cluster.test_cluster import job
 @pytest.fixture(scope="module")
 def many(cluster: Cluster) -> Cluster:
     """Twenty nodes with 8 GPUs each."""
-    return available(lambda: cluster.with_simulated(20))
+    return cluster.with_simulated(20)
 
 
 def run(many: Cluster, annotations: dict[str, str], **spec: Any) -> tuple[str, str]:

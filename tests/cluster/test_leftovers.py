@@ -14,8 +14,8 @@ import pytest
 
 from tests.cluster.binaries import KUBELET, Unavailable, find
 from tests.cluster.cluster import ROOT
-from tests.cluster.fixtures import ENVIRON, available
 from tests.cluster.node import CGROUPS, missing, sweep
+from tests.cluster.policy import ENVIRON, available
 from tests.cluster.supervisor import Connection
 
 HOLDER = """
