@@ -188,7 +188,7 @@ class _Asker:
             except KubeError as error:
                 if not error.conflicts:
                     raise
-                held = [(readable(shown(steps_of(conflict.field, dict(body)))), conflict.manager) for conflict in error.conflicts]
+                held = sorted((readable(shown(steps_of(each.field, dict(body)))), each.manager) for each in error.conflicts)
                 taken = tuple(f"{asked.what}: {place} was set by {manager}; the update takes it back" for place, manager in held)
                 answer = self._dry_run(body, force=True)
         except KubeError as error:

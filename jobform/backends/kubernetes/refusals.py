@@ -64,7 +64,8 @@ def verdict(error: KubeError, asked: Asked) -> Forecast:
 def _conflict(error: KubeError, asked: Asked) -> Forecast:
     if error.conflict == "fields":
         obj = dict(manifest(asked.composed, asked.index))
-        held = [(steps_of(conflict.field, obj), conflict.manager) for conflict in error.conflicts[:_MOST_TOLD]]
+        conflicts = sorted((conflict.field, conflict.manager) for conflict in error.conflicts)  # they come in any order
+        held = [(steps_of(field, obj), manager) for field, manager in conflicts[:_MOST_TOLD]]
         told = ", ".join(f"{readable(shown(steps))} by {manager}" for steps, manager in held)
         hint = "remove the field here, or let them give it up"
         return _at(asked, held[0][0], f"others hold fields of {asked.what}: {told}", "", hint)
