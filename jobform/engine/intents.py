@@ -66,10 +66,11 @@ def _update(
     desired = record.desired
     assert desired
     fixed = record.accepted.fixed if record.accepted else ()
-    spec = in_place(means.schema(desired.type), state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt), fixed)
+    schema = means.schema(desired.type)
+    spec = in_place(schema, state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt), fixed)
     body = means.resolve(address, desired, spec, outputs_for(state, desired))
     intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
-    return replace(intent, spec=digest(spec), used=body.used), body, spec
+    return replace(intent, spec=digest(spec), used=body.used, held=schema.holds_back(spec)), body, spec
 
 
 def _released(state: State, attempt: Attempt) -> Body:

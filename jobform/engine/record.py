@@ -250,7 +250,8 @@ def _attempt(intent: Intent, event: Ended) -> Attempt:
 
 def _after_call(attempt: Attempt, intent: Intent, event: Ended) -> Attempt:
     if event.op is Op.UPDATE:
-        return replace(attempt, updates=(*attempt.updates, Update(event.at, intent.run, intent.spec)))
+        updates = (*attempt.updates, Update(event.at, intent.run, intent.spec))
+        return replace(attempt, updates=updates, held=intent.held)
     if event.op is Op.CANCEL:
         return replace(attempt, asked_stop=True)
     if event.op is Op.RELEASE:

@@ -46,6 +46,10 @@ class Talkative(ReferenceBackend):
         sent = {key: value for key, value in submission.spec.items() if key not in ("ttl", "name")}
         return super().submit(replace(submission, spec=sent), mark)
 
+    def update(self, ref: Ref, submission: Submission, expected: Actual) -> Actual:
+        sent = {key: value for key, value in submission.spec.items() if key not in ("ttl", "name")}
+        return super().update(ref, replace(submission, spec=sent), expected)
+
     def release(self, ref: Ref, submission: Submission) -> None:
         if self.words.refuse_release:
             raise self.words.refuse_release
@@ -202,6 +206,17 @@ def test_what_is_held_back_is_sent_once_the_outcome_is_recorded(lab: Lab, words:
     assert lab.state.jobs["a"].last.held is False
     lab.advance()
     assert words.released == ["a 1h"], "once"
+
+
+def test_a_value_that_is_held_back_can_be_changed_after_the_end(lab: Lab, words: Words) -> None:
+    lab.write({"a": {"spec": {"command": ["a"], "ttl": "1h"}}, "b": {"spec": {"command": ["b"]}}})
+    lab.apply()
+    lab.edit("a", spec={"ttl": "2h"})
+    lab.edit("b", spec={"ttl": "3h"})
+    assert acting(lab.plan()) == {"a": "update spec_changed", "b": "update spec_changed"}
+    lab.apply()
+    assert words.released == ["a 1h", "a 2h", "b 3h"]
+    assert acting(lab.plan()) == {}
 
 
 def test_a_release_that_is_refused_is_a_warning_and_made_again_later(lab: Lab, words: Words) -> None:
