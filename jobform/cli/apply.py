@@ -69,7 +69,7 @@ def apply(
     target = app(ctx, format_, no_color)
     approval = Approval(auto_approve, approved, load(plan_file) if plan_file else None)
     _may_ask(target, approval, no_input)
-    return _apply(target, kwargs, approval, "apply")
+    return _apply(target, kwargs | {"no_input": no_input}, approval, "apply")
 
 
 @click.command(epilog="""\b
@@ -99,7 +99,7 @@ def destroy(
     _may_ask(target, approval, no_input)
     if approval.interactive:
         kwargs["allow_cancel"] = ("*",)  # the plan that is shown stops live jobs, and the typed name approves just that
-    return _apply(target, kwargs | {"destroy": True, "dangerous_allow_empty": True}, approval, "destroy")
+    return _apply(target, kwargs | {"destroy": True, "dangerous_allow_empty": True, "no_input": no_input}, approval, "destroy")
 
 
 @click.command(epilog="""\b

@@ -100,7 +100,7 @@ def where(kwargs: dict[str, Any]) -> "Where":
     overrides = tuple((key, value) for key in OVERRIDES if (value := kwargs.pop(key, None)) is not None)
     return Where(
         Path(kwargs.pop("chdir")), kwargs.pop("target"), tuple(pairs), tuple(Path(name) for name in kwargs.pop("var_files")),
-        kwargs.pop("accept_older_state"), bool(kwargs.get("dangerous_allow_empty")), overrides,
+        kwargs.pop("accept_older_state"), bool(kwargs.get("dangerous_allow_empty")), overrides, kwargs.pop("no_input", False),
     )
 
 

@@ -322,12 +322,16 @@ class Blanking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a backend works: what it may need of its surroundings. project: the project's directory."""
+    """Where a backend works: what it may need of its surroundings. project: the project's directory.
+
+    attended: a person is at a terminal, who may be asked for a password there.
+    """
 
     project: FilePath
     clock: Clock
     effect: Effect
     environ: Mapping[str, str]
+    attended: bool = False
 
 
 class BackendType(Protocol):

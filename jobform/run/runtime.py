@@ -23,6 +23,11 @@ class Runtime:
     stdout: TextIO
     stderr: TextIO
 
+    @property
+    def attended(self) -> bool:
+        """Whether a person is at a terminal who can read a question and answer it; a CI system may offer a terminal to nobody."""
+        return self.environ.get("CI", "").lower() in ("", "0", "false") and self.stdin.isatty() and self.stderr.isatty()
+
     @classmethod
     def system(cls) -> "Runtime":
         """The real thing: this process's environment and streams, every installed plug-in."""

@@ -31,7 +31,10 @@ KEPT_LOG = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which project, which target, the variables of the command line, and its settings of backends: `context`, `namespace`."""
+    """Which project, which target, the variables of the command line, and its settings of backends: `context`, `namespace`.
+
+    no_input: nobody may be asked anything, also not for credentials.
+    """
 
     directory: Path
     target: str | None = None
@@ -40,6 +43,7 @@ class Where:
     accept_older_state: bool = False
     allow_empty: bool = False
     overrides: tuple[tuple[str, str], ...] = ()
+    no_input: bool = False
 
 
 class Session:
@@ -101,7 +105,8 @@ class Session:
     @cached_property
     def places(self) -> Places:
         runtime = self.runtime
-        place = Place(self.settings.directory.resolve(), runtime.clock, runtime.effect, runtime.environ)
+        attended = runtime.attended and not self.where.no_input
+        place = Place(self.settings.directory.resolve(), runtime.clock, runtime.effect, runtime.environ, attended)
         return Places(self.settings.backends, runtime.registry.backend, runtime.registry.settings, place)
 
     def schema_of(self, type_name: str) -> SpecSchema:

@@ -10,6 +10,7 @@ from jobform.model.units import parse_duration
 from jobform.model.values import Json
 
 _TIMEOUT = "2m"
+_LOGIN_TIMEOUT = "1m"
 _NAME_A_KUBECONFIG = frozenset({"KUBECONFIG", "HOME"})
 
 
@@ -18,8 +19,8 @@ class KubernetesSettings:
     """context: of the kubeconfig, "" for its current one. kubeconfig: a path, "" for $KUBECONFIG or ~/.kube/config.
 
     namespace: "" for that of the context, and where it names none `default`. in_cluster: the pod's own service account instead of
-    a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included. kinds:
-    those that ship and the project's own.
+    a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included.
+    login_timeout: seconds for a credential plug-in that nobody can answer. kinds: those that ship and the project's own.
     """
 
     context: str
@@ -27,6 +28,7 @@ class KubernetesSettings:
     namespace: str
     in_cluster: bool | None
     timeout: float
+    login_timeout: float
     kinds: Kinds
 
     @classmethod
@@ -39,14 +41,13 @@ class KubernetesSettings:
                 raise ValueError("in_cluster is true or false")
             if in_cluster and (context or kubeconfig):
                 raise ValueError("in_cluster takes the pod's own credentials: there is no context and no kubeconfig then")
-            timeout = parse_duration(_text(settings, "timeout") or _TIMEOUT)
-            if timeout <= 0:
-                raise ValueError("timeout is longer than nothing")
+            timeout = _seconds(settings, "timeout", _TIMEOUT)
+            login_timeout = _seconds(settings, "login_timeout", _LOGIN_TIMEOUT)
             namespace = _text(settings, "namespace")
         except ValueError as error:
             raise BackendError("the settings of the kubernetes backend are not usable", str(error)) from error
         kinds = Kinds.builtin().with_project(settings.get("kinds"))
-        return cls(context, kubeconfig, namespace, in_cluster, timeout, kinds)
+        return cls(context, kubeconfig, namespace, in_cluster, timeout, login_timeout, kinds)
 
     def kubeconfig_in(self, project: FilePath) -> str | None:
         """The kubeconfig that is named, from wherever jobform was called; None where none is."""
@@ -58,6 +59,13 @@ class KubernetesSettings:
     def environ(self, environ: Mapping[str, str]) -> Mapping[str, str]:
         """The surroundings in which a client looks for credentials: with `in_cluster` no kubeconfig can be found in them."""
         return {key: value for key, value in environ.items() if key not in _NAME_A_KUBECONFIG} if self.in_cluster else environ
+
+
+def _seconds(settings: Mapping[str, Json], key: str, default: str) -> float:
+    seconds = parse_duration(_text(settings, key) or default)
+    if seconds <= 0:
+        raise ValueError(f"{key} is longer than nothing")
+    return seconds
 
 
 def _text(settings: Mapping[str, Json], key: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jobform.clients.kube.errors import KubeError
+from jobform.clients.kube.plugin import Plugin, PluginError
 from jobform.clients.kube.settings import KubeSettings
 from jobform.clients.kube.text import short
 
@@ -122,7 +123,7 @@ def _from_kubeconfig(paths: list[Path], settings: KubeSettings, environ: Mapping
         cluster = _named(merger, "clusters", context["cluster"], shown)["cluster"]
         user_name = str(context.safe_get("user") or "")
         source = f"context {short(name)} of {shown}"
-        expires, headers, save = _prepare_user(merger, user_name, cluster, environ, source)
+        expires, headers, save = _prepare_user(merger, user_name, cluster, settings, environ, source)
         server = settings.server or str(cluster.safe_get("server") or "")
         if not server:
             raise _refused(f"{source} has no server")
@@ -156,7 +157,7 @@ def _named(merger: "KubeConfigMerger", item: str, name: object, shown: str) -> "
 
 
 def _prepare_user(
-    merger: "KubeConfigMerger", name: str, cluster: "ConfigNode", environ: Mapping[str, str], source: str,
+    merger: "KubeConfigMerger", name: str, cluster: "ConfigNode", settings: KubeSettings, environ: Mapping[str, str], source: str,
 ) -> tuple[datetime | None, tuple[tuple[str, str], ...], Callable[[], None]]:
     """Put a plug-in's answer in the plug-in's place. Returns when it expires, impersonation headers and how to save changes."""
     node = merger.config["users"].get_with_name(name, safe=True) if name else None
@@ -165,8 +166,8 @@ def _prepare_user(
         return None, (), merger.save_changes
     headers = tuple(_impersonation(user.value))
     if "exec" in user and not ({"auth-provider", "token", "tokenFile"} & user.value.keys()):
-        status = _run_plugin(user, cluster, environ, source)
-        node.value["user"] = {key: value for key, value in user.value.items() if key != "exec"} | _as_user(status, source)
+        status = _run_plugin(user, cluster, settings, environ, source)
+        node.value["user"] = {key: value for key, value in user.value.items() if key != "exec"} | _as_user(status)
         return _moment(status.get("expirationTimestamp")), headers, lambda: None
     return None, headers, _trusting_save(merger, user, environ)
 
@@ -182,35 +183,25 @@ def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"Impersonate-Extra-{key}", str(value)
 
 
-def _run_plugin(user: "ConfigNode", cluster: "ConfigNode", environ: Mapping[str, str], source: str) -> Mapping[str, Any]:
-    from kubernetes.config.config_exception import ConfigException  # type: ignore[import-untyped]  # the package has no types
-    from kubernetes.config.exec_provider import ExecProvider  # type: ignore[import-untyped]  # the package has no types
-
-    spec = user["exec"]
-    command = short(spec.safe_get("command"), 200)
-    plugin = ExecProvider(spec, str(Path(user.path).absolute().parent) if user.path else "", cluster)
-    plugin.env = {**environ, **{item["name"]: item["value"] for item in spec.safe_get("env") or ()}}
+def _run_plugin(
+    user: "ConfigNode", cluster: "ConfigNode", settings: KubeSettings, environ: Mapping[str, str], source: str,
+) -> Mapping[str, Any]:
+    spec = user["exec"].value
+    directory = Path(user.path).absolute().parent if user.path else Path.cwd()
+    plugin = Plugin(spec if isinstance(spec, dict) else {}, directory, cluster.value)
     try:
-        status = plugin.run()
-    except (OSError, ConfigException) as error:
-        why = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
-        install = short(spec.safe_get("installHint") or "", 200)
-        raise _refused(f"the credential plug-in {command} of {source} failed: {short(why)}", install) from error
-    if not isinstance(status, dict) or not (status.get("token") or status.get("clientCertificateData")):
-        raise _refused(f"the credential plug-in {command} of {source} gave neither a token nor a certificate")
-    return status
+        return plugin.run(environ, settings.plugin, attended=settings.attended)
+    except PluginError as error:
+        raise _refused(f"the credential plug-in {short(plugin.command, 200)} of {source} failed: {error}", error.hint) from error
 
 
-def _as_user(status: Mapping[str, Any], source: str) -> dict[str, str]:
+def _as_user(status: Mapping[str, Any]) -> dict[str, str]:
     given: dict[str, str] = {}
     if token := status.get("token"):
         given["token"] = str(token)
     if certificate := status.get("clientCertificateData"):
-        key = status.get("clientKeyData")
-        if not key:
-            raise _refused(f"the credential plug-in of {source} gave a certificate without its key")
         given["client-certificate-data"] = base64.b64encode(str(certificate).encode()).decode()
-        given["client-key-data"] = base64.b64encode(str(key).encode()).decode()
+        given["client-key-data"] = base64.b64encode(str(status["clientKeyData"]).encode()).decode()
     return given
 
 

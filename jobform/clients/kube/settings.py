@@ -13,7 +13,8 @@ class KubeSettings:
 
     kubeconfig: one path, `~` allowed, instead of KUBECONFIG and `~/.kube/config`. server: a URL instead of the context's.
     parallelism: requests that may be in flight. Times in seconds: `connect` and `read` for one attempt (an API server cuts its
-    own work at 60, a webhook at 30), `total` for a request with all its retries.
+    own work at 60, a webhook at 30), `total` for a request with all its retries, `plugin` for a credential plug-in that
+    nobody can answer. attended: a person can, at a terminal that the plug-in may use.
     """
 
     context: str | None = None
@@ -24,4 +25,6 @@ class KubeSettings:
     connect: float = 10.0
     read: float = 65.0
     total: float = 120.0
+    plugin: float = 60.0
+    attended: bool = False
     service_account: Path = SERVICE_ACCOUNT

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def plugin(path: Path, **fields: Any) -> dict[str, Any]:
+def plugin(path: Path | str, **fields: Any) -> dict[str, Any]:
     return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "interactiveMode": "Never", **fields}}
 
 
@@ -230,14 +231,20 @@ def test_credentials_are_renewed_before_they_end(tmp_path: Path, server: Faulty)
 
 
 @pytest.mark.parametrize(("text", "told"), [
-    ("import sys; sys.exit('please \\x1b[2J log in')", "please \\x1b[2J log in"),
-    ("print('no json')", "failed"),
-    ("print('{}')", "failed"),
-    ("print('[]')", "failed"),
+    ("import sys; sys.exit('please \\x1b[2J log in')", "it exited with 1: please \\x1b[2J log in"),
+    ("import sys; sys.exit('Bearer hunter2-hunter2 is no good')", "it exited with 1: *** is no good"),
+    ("import os; os.kill(os.getpid(), 9)", "it was ended by signal 9"),
+    ("print('hunter2, no json')", "printed something that is no JSON"),
+    ("", "printed nothing"),
+    ("print('{}')", "no ExecCredential"),
+    ("print('[]')", "no ExecCredential"),
+    ("while True: print('hunter2' * 1000)", "printed more than 1 MiB"),
     ("""print('{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{}}')""", "neither a token nor"),
     ("""print('{"apiVersion":"client.authentication.k8s.io/v1","kind":"E","status":{"clientCertificateData":"x"}}')""",
      "without its key"),
-    ("""print('{"apiVersion":"other/v1","kind":"E","status":{"token":"hunter2"}}')""", "failed"),
+    ("""print('{"apiVersion":"other/v1","kind":"E","status":{"token":"hunter2"}}')""", "answered in other/v1"),
+    ("import sys; sys.exit(sys.stdin.read() or 'nobody answers')", "nobody answers"),
+    ("open('/dev/tty')", "No such device or address: '/dev/tty'"),
 ])
 def test_a_plugin_that_fails_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, told: str) -> None:
     path = write(tmp_path / "c", user=plugin(script(tmp_path / "plugin", text)))
@@ -246,6 +253,67 @@ def test_a_plugin_that_fails_is_an_error(tmp_path: Path, capfd: pytest.CaptureFi
     assert "plugin" in error.message
     assert "hunter2" not in str(error)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_plugin_that_gives_no_answer_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    text = f"""
+        import os, pathlib, subprocess, time
+        child = subprocess.Popen(["sleep", "60"])
+        pathlib.Path({str(started)!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+        time.sleep(60)
+    """
+    path = write(tmp_path / "c", user=plugin(script(tmp_path / "plugin", text)))
+    before = time.monotonic()
+    error = refused(lambda: log_in(KubeSettings(kubeconfig=str(path), plugin=1.5), {"PATH": os.environ["PATH"]}))
+    assert "plugin of context c of" in error.message
+    assert "it gave no answer in 1.5 s" in error.message
+    assert time.monotonic() - before < 10
+    for pid in started.read_text().split():
+        assert is_gone(int(pid))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; what it leaves for its parent to collect does not count."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_plugin_that_must_ask_is_not_started_where_nobody_answers(tmp_path: Path) -> None:
+    path = write(tmp_path / "c", user=counting(tmp_path))
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"]["exec"]["interactiveMode"] = "Always"
+    path.write_text(yaml.safe_dump(document))
+    error = refused(lambda: login(path, {"PATH": os.environ["PATH"]}))
+    assert "there is no terminal" in error.message
+    assert not (tmp_path / "plugin.count").exists()
+
+
+@pytest.mark.parametrize(("attended", "mode", "asks"), [
+    (True, "IfAvailable", True), (True, "Always", True), (True, "Never", False), (False, "IfAvailable", False),
+])
+def test_a_plugin_is_told_whether_it_may_ask_and_which_cluster_it_is_for(
+    tmp_path: Path, attended: bool, mode: str, asks: bool,
+) -> None:
+    said = tmp_path / "said"
+    path = script(tmp_path / "plugin", f"""
+        import json, os, pathlib
+        pathlib.Path({str(said)!r}).write_text(os.environ["KUBERNETES_EXEC_INFO"])
+        print(json.dumps({{"apiVersion": "client.authentication.k8s.io/v1", "kind": "E", "status": {{"token": "t"}}}}))
+    """)
+    config = write(tmp_path / "c", user=plugin("./plugin", interactiveMode=mode, provideClusterInfo=True))
+    assert path.parent == config.parent
+    settings = KubeSettings(kubeconfig=str(config), attended=attended)
+    assert log_in(settings, {"PATH": os.environ["PATH"]}).authorization() == "Bearer t"
+    spec = json.loads(said.read_text())["spec"]
+    assert spec["interactive"] is asks
+    assert spec["cluster"]["server"] == "https://one.invalid"
 
 
 def test_a_plugin_that_does_not_exist_is_named_with_its_hint(tmp_path: Path) -> None:
