@@ -1,4 +1,7 @@
-"""A user's own manifests as the objects of one attempt: theirs, plus name, namespace, labels, and without what is held back."""
+"""A user's own manifests as the objects of one attempt: theirs, plus name, namespace and labels.
+
+What is held back until the end is left out, and what a queue decides.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +25,7 @@ def compose_objects(spec: Mapping[str, Json], mark: Mark, namespace: str, kinds:
         raise BackendError("the manifest holds no job-like object", f"It has {', '.join(sorted(objects)[:5]) or 'nothing'}.")
     workload = _copied(objects[key])
     kind = _kind(key, workload, kinds)
-    held = _held_back(workload, kind)
+    held = _taken(workload, kind.ttl_path)
     added = _added(spec)
     _name(workload, mark, namespace, {**texts(spec.get("labels")), **added, **workload_labels(mark)}, spec, own_name=True)
     own: dict[str, Json] = {**labels(mark)}
@@ -32,12 +35,14 @@ def compose_objects(spec: Mapping[str, Json], mark: Mark, namespace: str, kinds:
     companions = [(other, _copied(objects[other])) for other in objects if other != key]
     for _, companion in companions:
         _name(companion, mark, namespace, {**texts(spec.get("labels")), **own}, spec, own_name=False)
-    final = mapping(mapping(workload["metadata"]).get("labels"))
+    queued = kind.queue and QUEUE_NAME in mapping(mapping(workload["metadata"]).get("labels"))
+    if queued:
+        _taken(workload, kind.suspend_path)  # the queue decides; naming it would start the run beside the queue, or stop it
     return Composed(
         workload, kind, tuple(companion for _, companion in companions), held,
         origins=(((), ("objects", key)), *_shared(spec)),
         companion_origins=tuple(_companion_origins(spec, other) for other, _ in companions),
-        verbatim=True, queued=kind.queue and QUEUE_NAME in final,
+        verbatim=True, queued=queued,
     )
 
 
@@ -78,9 +83,8 @@ def _name(
         _map_in(metadata, "annotations").update(annotations)
 
 
-def _held_back(workload: Manifest, kind: Kind) -> Manifest | None:
-    """Take the time to live out of a workload: the patch that gives it back, None when it has none."""
-    path = kind.ttl_path
+def _taken(workload: Manifest, path: Path | None) -> Manifest | None:
+    """Take a field out of a workload: the patch that gives it back, None when it has none."""
     if path is None:
         return None
     holder: Json = workload

@@ -75,8 +75,8 @@ def _kinds_of(site: Site, mark: Mark) -> list[Kind]:
         job = site.kinds.of("batch/v1", "Job")
         return [job] if job is not None else []
     served = site.client.served()
-    return [kind for known in site.kinds.all() for api in known.apis if (api, known.kind) in served
-            and (kind := site.kinds.of(api, known.kind)) is not None][: _MOST_KINDS]
+    named = [site.kinds.of(api, known.kind) for known in site.kinds.all() for api in known.apis if (api, known.kind) in served]
+    return [found for found in named if found is not None][:_MOST_KINDS]
 
 
 _MOST_KINDS = 50

@@ -173,7 +173,7 @@ def seen_of(kind: Kind, obj: Manifest) -> Seen:
     """One object, judged and made small."""
     native = json.dumps({key: value for key, value in obj.items() if key != "status"}, separators=(",", ":"))
     metadata = {key: value for key, value in mapping(obj, "metadata").items() if key != "managedFields"}
-    spec = {key: value for key, value in mapping(obj, "spec").items() if not isinstance(value, dict | list)}
+    spec: dict[str, Json] = {key: value for key, value in mapping(obj, "spec").items() if not isinstance(value, dict | list)}
     small: dict[str, Json] = {
         "apiVersion": text(obj, "apiVersion"), "kind": text(obj, "kind"), "metadata": metadata, "spec": spec,
         "status": obj.get("status"),

@@ -4,6 +4,7 @@ A submission is asked as a new object. An update is asked twice when somebody el
 who, then as it will be made. Of an account that may not ask, the rules of the server's version say what they can.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,13 +14,13 @@ from jobform.backends.kubernetes.effects import restarting
 from jobform.backends.kubernetes.fields import WORKLOAD, concerned, made, manifest, numbered, readable, steps_of
 from jobform.backends.kubernetes.identity import mark_of, of_job, owner_of, remade, same_attempt
 from jobform.backends.kubernetes.managed import Steps, shown
-from jobform.backends.kubernetes.names import QUEUE_NAME
+from jobform.backends.kubernetes.names import LABELS, QUEUE_NAME
 from jobform.backends.kubernetes.queue_check import QueueCheck
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.backends.kubernetes.refusals import Asked, verdict
-from jobform.backends.kubernetes.shapes import mapping, text
+from jobform.backends.kubernetes.shapes import mapping, maps, text
 from jobform.backends.kubernetes.site import Site, uid_of
-from jobform.backends.kubernetes.submit import with_uid
+from jobform.backends.kubernetes.submit import NO_VERSION, with_uid
 from jobform.backends.kubernetes.update import resent
 from jobform.backends.kubernetes.versions import Version, fixed, unknown_since
 from jobform.clients.kube.errors import KubeError
@@ -30,13 +31,16 @@ from jobform.model.values import Json, Path, digest
 from jobform.protocols import Forecast, Intended
 
 _OK = Forecast("ok")
-_NEW = {"resourceVersion": "1"}
-"""A resourceVersion that no object has: an apply that carries it creates an object or is refused with 409, also as a dry run."""
+_NEW = {"resourceVersion": NO_VERSION}
+"""An apply that carries it creates an object or is refused, also as a dry run."""
 _MOST_THREADS = 64
 
 
 def preflight(site: Site, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
     """By address. Changes nothing. One call per object of a submission, two or three for an update, `parallelism` at a time.
+
+    Of new runs that differ only in texts that no server judges, as those of a sweep do, one is asked about; when that is refused,
+    all are.
 
     Raises BackendError only when nobody can be asked at all: no connection, or no credentials that the server accepts.
     """
@@ -44,8 +48,15 @@ def preflight(site: Site, intended: Collection[Intended], parallelism: int) -> M
         return {}
     asker = _Asker(site)
     workers = max(1, min(parallelism, len(intended), _MOST_THREADS))
+    alike: dict[str, list[Intended]] = defaultdict(list)
+    for each in intended:
+        alike[asker.shape(each)].append(each)
     with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
-        return dict(zip((each.mark.address for each in intended), pool.map(asker.ask, intended), strict=True))
+        leaders = [group[0] for group in alike.values()]
+        answers = dict(zip((each.mark.address for each in leaders), pool.map(asker.ask, leaders), strict=True))
+        others = [each for group in alike.values() if answers[group[0].mark.address].verdict != "ok" for each in group[1:]]
+        answers |= dict(zip((each.mark.address for each in others), pool.map(asker.ask, others), strict=True))
+    return {each.mark.address: answers.get(each.mark.address, _OK) for each in intended}
 
 
 class _Asker:
@@ -56,6 +67,27 @@ class _Asker:
         self._namespace = site.namespace  # raises when there is no cluster: that is no job's fault
         self._queue = QueueCheck(site)
         self._denied: dict[tuple[str, str], Forecast] = {}
+
+    def shape(self, intended: Intended) -> str:
+        """Equal for submissions of which a server says the same: without names that jobform makes, commands and plain values."""
+        own = digest(intended.mark.text)
+        if intended.op is not Op.SUBMIT or intended.ref is not None or intended.mark.spec.get("objects"):
+            return own
+        try:
+            composed = self._composed(intended)
+        except BackendError:
+            return own
+        if composed.companions:
+            return own
+        template = mapping(composed.workload, "spec", "template")
+        pod = mapping(template, "spec")
+        containers = [{**each, "command": [], "args": [], "env": _names(each)} for each in maps(pod, "containers")]
+        labels = [
+            {key: value for key, value in mapping(one, "metadata", "labels").items() if key not in LABELS}
+            for one in (composed.workload, template)
+        ]
+        spec = {**mapping(composed.workload, "spec"), "template": {**pod, "containers": containers}}
+        return digest([*labels, spec])
 
     def ask(self, intended: Intended) -> Forecast:
         """Raises BackendError when the cluster cannot be asked."""
@@ -241,6 +273,11 @@ def _fields_of(asked: Asked, steps: Steps) -> tuple[Path, ...]:
         or tuple(field for field in fields if steps[-1] == QUEUE_NAME and {"queue", QUEUE_NAME} & set(field))
         or fields
     )
+
+
+def _names(container: Manifest) -> list[Json]:
+    """The environment without what its plain values say."""
+    return [{**variable, "value": ""} if "value" in variable else variable for variable in maps(container, "env")]
 
 
 def _with(obj: Manifest, more: Mapping[str, Json]) -> Manifest:

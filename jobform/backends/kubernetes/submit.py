@@ -1,8 +1,8 @@
 """Submission: the companions, then the workload, which is created or not at all.
 
-Server-side apply would take over an object that has the name already. Two things keep that from happening: a look before, which
-tells whose the object is, and in the same request a resourceVersion that no object can have. The server checks it in the same
-transaction as it writes: an absent object is created, whatever exists is left as it is with 409 (measured on 1.34, for built-in
+Server-side apply would take over an object that has the name already. What keeps that from happening is a resourceVersion in the
+same request that no object can have. The server checks it in the same transaction as it writes: an absent object is created,
+whatever exists is left as it is with 409, or 422 where a field of it could not be changed at all (measured on 1.34, for built-in
 and custom kinds). So of any number of writers, and of any number of repetitions, one makes the object.
 """
 
@@ -28,7 +28,7 @@ from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.protocols import Mark, Ref, Submission
 
-_NO_VERSION = "1"
+NO_VERSION = "1"
 """A resourceVersion that no object has: etcd's revision before the first write."""
 
 _LOOKS = 3
@@ -49,7 +49,7 @@ def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
     composed = site.composed(submission, mark)
     with refused(f"{mark.address} could not be submitted"):
         path = site.path_of(composed.workload, site.namespace)
-        live = site.get(path)
+        live = site.get(path) if composed.companions else None  # before anything is made that would have to go again
         if live is not None:
             return _adopted(site, composed, mark, live)
         beside: list[_Beside] = []
@@ -80,7 +80,7 @@ def _create(site: Site, path: str, composed: Composed, mark: Mark, beside: list[
             with site.effect("apply", mark.address):
                 live = dict(site.client.apply(path, body).body)
         except KubeError as error:
-            if error.status != 409:
+            if error.status != 409 and not error.immutable:
                 raise
             present = site.get(path)
             if present is not None:
@@ -209,7 +209,7 @@ def _take_back(site: Site, beside: list[_Beside], mark: Mark) -> None:
 
 
 def _only_new(manifest: Manifest) -> Manifest:
-    return {**manifest, "metadata": {**mapping(manifest, "metadata"), "resourceVersion": _NO_VERSION}}
+    return {**manifest, "metadata": {**mapping(manifest, "metadata"), "resourceVersion": NO_VERSION}}
 
 
 def with_uid(manifest: Manifest, uid: str) -> Manifest:

@@ -324,6 +324,13 @@ def test_a_manifest_stays_what_it_is() -> None:
     assert made.companion_path(0, ("data", "a")) == ("objects", "ConfigMap/settings", "data", "a")
 
 
+@pytest.mark.parametrize("queue", [True, False])
+def test_a_queue_alone_decides_about_suspend(queue: bool) -> None:
+    manifest = {**MANIFEST, "spec": {**MANIFEST["spec"], "suspend": True}}
+    made = composed({"objects": {"Job": manifest}, **({"queue": "q"} if queue else {})})
+    assert ("suspend" in loose(made.workload)["spec"]) is not queue
+
+
 def test_what_a_manifest_does_not_know_yet_is_a_text() -> None:
     made = composed({"objects": {"Job": {**MANIFEST, "spec": {"activeDeadlineSeconds": OUTPUT}}}})
     assert made.workload["spec"] == {"activeDeadlineSeconds": UNKNOWN_TEXT}
