@@ -11,7 +11,7 @@ from jobform.model.suggest import suggest
 from jobform.model.values import Json
 from jobform.protocols import LogOptions, LogSource, Ref
 from jobform.run.planning import copy_of, look, warnings_of
-from jobform.run.session import Session
+from jobform.run.session import Session, log_name
 
 
 def present(session: Session, *, refresh: bool) -> tuple[State, Sequence[Diagnostic]]:
@@ -81,7 +81,7 @@ def _chunks(session: Session, attempt: Attempt, options: LogOptions) -> Iterator
             seen = False
             try:
                 for chunk in backend.logs(Ref.of(attempt.ref), options):
-                    seen = True
+                    seen = seen or bool(chunk)
                     yield chunk
             except BackendError as error:
                 if seen:
@@ -96,7 +96,7 @@ def _chunks(session: Session, attempt: Attempt, options: LogOptions) -> Iterator
 
 def _kept(session: Session, attempt: Attempt, options: LogOptions, failure: BackendError | None) -> Iterator[bytes]:
     """What is beside the state of the output of an attempt. Raises FailedError when it cannot answer what was asked."""
-    data = session.store.kept(f"{attempt.name}.log") if attempt.ended else None
+    data = session.store.kept(log_name(attempt)) if attempt.ended else None
     chosen = options.index is not None or options.container or options.previous or options.since is not None
     if failure is not None and (chosen or not data):
         raise FailedError.of("logs_failed", failure.summary, detail=failure.detail) from failure

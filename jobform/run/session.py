@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from jobform.config.read import ReadOptions, blocks_of, read_project, read_settings
 from jobform.config.secrets import Masker, environment_variable, known_values, lookup, secret_names
@@ -50,11 +51,12 @@ class Session:
     """Opens what a command asks for. Every part raises its own JobformError when it is first touched."""
 
     def __init__(self, runtime: Runtime, where: Where, on_wait: Callable[[LockHeldError], None] = lambda _held: None) -> None:
-        """on_wait: hears that a lock is held and waited for. unkept: by attempt's name, why its log could not be kept."""
+        """on_wait: hears that a lock is held and waited for. unkept: by the log's name, why its log could not be kept."""
         self.runtime = runtime
         self.where = where
         self.on_wait = on_wait
         self.unkept: dict[str, Diagnostic] = {}
+        self._keeping: dict[str, Lock] = {}
 
     @cached_property
     def read_options(self) -> ReadOptions:
@@ -200,17 +202,20 @@ class Session:
     def keep_log(self, address: str, number: int) -> None:
         """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet.
 
-        May be called from several threads at once. A log that cannot be kept, and one that might hold a secret whose value is not
-        known here, is a warning in `unkept`: what the run gave is recorded all the same.
+        May be called from several threads at once, also for one attempt. A log that cannot be kept, and one that might hold a
+        secret whose value is not known here, is a warning in `unkept`: what the run gave is recorded all the same.
         """
         record = self.manager.state.jobs.get(address)
         attempt = next((a for a in record.attempts if a.n == number), None) if record else None
         if attempt is None or attempt.removed or not self.places.configured(attempt.backend):
             return
-        name = f"{attempt.name}.log"
         backend = self.places.backend(attempt.backend)
-        if not isinstance(backend, LogSource):
-            return
+        if isinstance(backend, LogSource):
+            with self._keeping.setdefault(attempt.token, Lock()):
+                self._keep_log(address, attempt, backend)
+
+    def _keep_log(self, address: str, attempt: Attempt, backend: LogSource) -> None:
+        name = log_name(attempt)
         try:
             if self.store.kept(name) is not None:
                 return
@@ -227,7 +232,7 @@ class Session:
 
     def _not_kept(self, address: str, attempt: Attempt, why: str, detail: str = "") -> None:
         summary = f"the log of attempt {attempt.n} could not be kept: {why}"
-        self.unkept[f"{attempt.name}.log"] = Diagnostic(Severity.WARNING, "log_not_kept", summary, detail, address=address)
+        self.unkept[log_name(attempt)] = Diagnostic(Severity.WARNING, "log_not_kept", summary, detail, address=address)
 
     def _unknown_secrets(self, attempt: Attempt) -> list[str]:
         """The variables of secrets that an attempt was given and that this process does not have."""
@@ -242,6 +247,11 @@ class Session:
             if known is None:
                 unknown.append(environment_variable(name))
         return unknown
+
+
+def log_name(attempt: Attempt) -> str:
+    """What the log of an attempt is kept under: with its token, since several attempts may have the name that a user gave."""
+    return f"{attempt.name[:100]}.{attempt.token[:12]}.log"
 
 
 def _run_url(environ: Mapping[str, str]) -> str:
