@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from jobform.engine.calls import Done, make
 from jobform.engine.intents import intent_of
@@ -187,7 +188,10 @@ def _call(session: Session, observer: Observer, address: str, attempt: Attempt, 
     intent = intent_of(attempt, op, attempt.body_hash, at, run.run if run else "")
     record(session, observer, [Begun(address, intent)])
     backend = session.places.backend(attempt.backend)
-    answer = make(backend, address, intent, Ref.of(attempt.ref), None, session.runtime.effect, only_if_waiting=False)
+    answer = make(
+        backend, address, intent, Ref.of(attempt.ref), None, session.runtime.effect, only_if_waiting=False,
+        keep=partial(session.keep_log, address, attempt.n),
+    )
     done = isinstance(answer, Done)
     record(
         session,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobform.backends.kubernetes.composed import Manifest
+from jobform.backends.kubernetes.disrupted import disrupted_pod
 from jobform.backends.kubernetes.kinds import Judged, Kind
 from jobform.backends.kubernetes.names import JOB, LINEAGE
 from jobform.backends.kubernetes.outcome import actual_of
@@ -73,7 +74,9 @@ def actuals(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | N
             waits = "waiting for its pods to be made"
         if each.judged.suspended and known is None and each.uid in causes:
             waits = causes[each.uid]
-        answers[each.uid] = actual_of(each.obj, each.judged, pods.get(each.uid, ()), waits, each.native)
+        own = pods.get(each.uid, [])
+        own = own + disrupted_pod(site, namespace, each.judged, own)
+        answers[each.uid] = actual_of(each.obj, each.judged, own, waits, each.native)
     return answers
 
 
