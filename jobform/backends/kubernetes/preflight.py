@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.effects import restarting
-from jobform.backends.kubernetes.fields import WORKLOAD, concerned, made, manifest, numbered, readable, steps_of
+from jobform.backends.kubernetes.fields import WORKLOAD, concerned, made, manifest, numbered, origin, readable, steps_of
 from jobform.backends.kubernetes.identity import mark_of, of_job, owner_of, remade, same_attempt
 from jobform.backends.kubernetes.managed import Steps, shown
 from jobform.backends.kubernetes.names import LABELS, QUEUE_NAME
@@ -71,7 +71,8 @@ class _Asker:
     def shape(self, intended: Intended) -> str:
         """Equal for submissions of which a server says the same: without names that jobform makes, commands and plain values."""
         own = digest(intended.mark.text)
-        if intended.op is not Op.SUBMIT or intended.ref is not None or intended.mark.spec.get("objects"):
+        named = any(mapping(each, "metadata").get("name") for each in mapping(dict(intended.submission.spec), "objects").values())
+        if intended.op is not Op.SUBMIT or intended.ref is not None or named:
             return own
         try:
             composed = self._composed(intended)
@@ -79,15 +80,8 @@ class _Asker:
             return own
         if composed.companions:
             return own
-        template = mapping(composed.workload, "spec", "template")
-        pod = mapping(template, "spec")
-        containers = [{**each, "command": [], "args": [], "env": _names(each)} for each in maps(pod, "containers")]
-        labels = [
-            {key: value for key, value in mapping(one, "metadata", "labels").items() if key not in LABELS}
-            for one in (composed.workload, template)
-        ]
-        spec = {**mapping(composed.workload, "spec"), "template": {**pod, "containers": containers}}
-        return digest([*labels, spec])
+        metadata = {key: value for key, value in mapping(composed.workload, "metadata").items() if key != "name"}
+        return digest(_shape({**composed.workload, "metadata": metadata}))
 
     def ask(self, intended: Intended) -> Forecast:
         """Raises BackendError when the cluster cannot be asked."""
@@ -144,9 +138,10 @@ class _Asker:
         if live is None:
             return self._kept(asked, self._dry_run(_with(obj, _NEW)))
         if not of_job(live, asked.intended.mark.text):
+            named = origin(asked.composed, asked.index, ("metadata", "name"))
             return Forecast(
-                "taken", summary=f"{asked.what} exists already and is not this job's", detail=owner_of(live),
-                hint="give the job another metadata.name, or remove that object if nobody needs it",
+                "taken", path=named, summary=f"{asked.what} exists already and is not this job's", detail=owner_of(live),
+                hint=("give it another metadata.name, or " if named else "") + "remove that object if nobody needs it",
             )
         if asked.index != WORKLOAD:
             return self._kept(asked, self._dry_run(with_uid(obj, uid_of(live))))
@@ -275,9 +270,25 @@ def _fields_of(asked: Asked, steps: Steps) -> tuple[Path, ...]:
     )
 
 
-def _names(container: Manifest) -> list[Json]:
-    """The environment without what its plain values say."""
-    return [{**variable, "value": ""} if "value" in variable else variable for variable in maps(container, "env")]
+def _shape(value: Json) -> Json:
+    """An object without the texts that no server judges."""
+    if isinstance(value, list):
+        return [_shape(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: item if isinstance(item, str) else _shape_of(key, item) for key, item in value.items()}
+
+
+def _shape_of(key: str, value: Json) -> Json:
+    if key in ("command", "args"):
+        return None
+    if key == "env":
+        return [{**each, "value": ""} if "value" in each else each for each in maps(value)]
+    if key == "labels" and isinstance(value, dict):
+        return {name: label for name, label in value.items() if name not in LABELS}
+    if key == "annotations" and isinstance(value, dict):
+        return [*sorted(value)]
+    return _shape(value)
 
 
 def _with(obj: Manifest, more: Mapping[str, Json]) -> Manifest:
