@@ -24,7 +24,6 @@ from jobform.protocols import (
     Absent,
     Actual,
     Arranged,
-    Backend,
     Difference,
     Forecast,
     Found,
@@ -50,6 +49,11 @@ class KubernetesBackend:
         self._site = site
         self._reader = Reader(site)
         self._logs = Logs(site)
+
+    def close(self) -> None:
+        """End what runs in the background. The backend can still be used."""
+        self._reader.close()
+        self._site.close()
 
     def scope(self) -> Scope:
         with refused("the cluster cannot be asked who it is"):
@@ -131,14 +135,15 @@ class KubernetesType:
         assert isinstance(settings, dict)
         return {"$schema": document["$schema"], **settings}
 
-    def open(self, block: BackendBlock, place: Place) -> Backend:
+    def open(self, block: BackendBlock, place: Place) -> KubernetesBackend:
         """Reads no file and asks nobody: the first call does."""
         settings = KubernetesSettings.of(block.settings)
 
         def connect() -> KubeClient:
             wanted = KubeSettings(
                 context=settings.context or None, kubeconfig=settings.kubeconfig_in(place.project),
-                namespace=settings.namespace or None, total=settings.timeout,
+                namespace=settings.namespace or None, total=settings.timeout, plugin=settings.login_timeout,
+                attended=place.attended,
             )
             try:
                 return KubeClient.open(wanted, settings.environ(place.environ), place.clock)

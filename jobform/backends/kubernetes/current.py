@@ -56,6 +56,15 @@ class Current:
         watcher.start([watched])
         return watcher.objects(watched)
 
+    def close(self) -> None:
+        """Follow nothing any more."""
+        with self._lock:
+            watchers = [watcher for watcher in (self._workloads, self._pods) if watcher is not None]
+            self._workloads, self._pods = None, None
+            self._asked.clear()
+        for watcher in watchers:
+            watcher.stop()
+
     def _again(self, watched: Watched) -> bool:
         """Whether it was asked for before: a command that looks once does not watch."""
         with self._lock:
@@ -64,7 +73,13 @@ class Current:
         return known
 
     def _end_with_us(self, watcher: Watcher[Seen] | Watcher[dict[str, Json]]) -> None:
-        weakref.finalize(self, watcher.stop, 0.0).atexit = False  # the threads are daemons: nobody waits for them at the end
+        """The threads are daemons, so nobody waits for them when the process ends."""
+        weakref.finalize(self, _stop, watcher).atexit = False
+
+
+def _stop(watcher: Watcher[Seen] | Watcher[dict[str, Json]]) -> None:
+    """In a thread of its own: what is not needed any more is found wherever memory is tidied, in the watching threads too."""
+    threading.Thread(target=watcher.stop, args=(0.0,), name="end of watch", daemon=True).start()
 
 
 def _going(kinds: Kinds, obj: dict[str, Json]) -> Seen | None:

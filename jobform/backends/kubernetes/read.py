@@ -50,6 +50,10 @@ class Reader:
                 answers |= dict.fromkeys(known, ReadError(failed.summary, failed.detail, failed.retryable))
         return answers
 
+    def close(self) -> None:
+        """Follow nothing any more."""
+        self._current.close()
+
     def one(self, ref: JobRef) -> tuple[Manifest, Actual] | None:
         """A workload as it is this moment, None when it is gone. Raises KubeError and BackendError."""
         kind = self._site.kind(ref)

@@ -46,6 +46,12 @@ class Site:
                 self._client = self._connect()
             return self._client
 
+    def close(self) -> None:
+        """Drop idle connections; the client can still be used."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+
     @property
     def namespace(self) -> str:
         return self.client.namespace

@@ -65,16 +65,21 @@ def delete(site: Site, reader: Reader, ref: Ref, *, whole: bool) -> None:
                 _remove_companion(site, job, companion, address)
 
 
-def remove(site: Site, path: str, uid: str, address: str) -> None:
-    """Delete one object, quietly when it is gone or when another has its name. Raises KubeError."""
-    _deleted(site, path, uid, address)
+def remove(site: Site, path: str, uid: str, address: str, propagation: str = "Foreground") -> None:
+    """Delete one object, quietly when it is gone or when another has its name. Raises KubeError.
+
+    propagation: `Background` for what has no pods, so that its name is free at once.
+    """
+    _deleted(site, path, uid, address, propagation=propagation)
 
 
-def _deleted(site: Site, path: str, uid: str, address: str, version: str | None = None) -> bool:
+def _deleted(
+    site: Site, path: str, uid: str, address: str, version: str | None = None, propagation: str = "Foreground",
+) -> bool:
     """Whether it is certain that the object goes or is gone; False when it has changed since that version. Raises KubeError."""
     try:
         with site.effect("delete", address):
-            site.client.delete(path, uid=uid, resource_version=version)
+            site.client.delete(path, uid=uid, resource_version=version, propagation=propagation)
     except KubeError as error:
         if error.status == 404 or error.conflict in ("uid", "gone"):
             return True
@@ -103,7 +108,7 @@ def _remove_companion(site: Site, job: JobRef, companion: Companion, address: st
     labels = mapping(live, "metadata", "labels")
     if text(labels, LINEAGE) != job.lineage or not text(labels, JOB) or not text(labels, ATTEMPT):
         return
-    remove(site, path, companion.uid, address)
+    remove(site, path, companion.uid, address, "Background")
 
 
 def _address(obj: Manifest, job: JobRef) -> str:

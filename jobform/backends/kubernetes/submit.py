@@ -203,7 +203,7 @@ def _take_back(site: Site, beside: list[_Beside], mark: Mark) -> None:
         if each.made:
             path = site.path(each.companion.api, each.companion.kind, site.namespace, each.companion.name)
             try:
-                remove(site, path, each.companion.uid, mark.address)
+                remove(site, path, each.companion.uid, mark.address, "Background")
             except KubeError:
                 continue  # the refusal that brought us here is what the user must see
 

@@ -1,5 +1,7 @@
 """The test cluster, for tests of the kubernetes backend, and a backend on it."""
 
+from collections.abc import Iterator
+
 import pytest
 
 pytest.register_assert_rewrite(
@@ -8,12 +10,14 @@ pytest.register_assert_rewrite(
 
 from tests.backends.kubernetes.desk import Desk  # noqa: E402 - only after the line above
 from tests.cluster.cluster import Cluster  # noqa: E402 - likewise
-from tests.cluster.fixtures import cluster, namespace, node, node_namespace, own_cluster  # noqa: E402 - likewise
+from tests.cluster.fixtures import cluster, namespace, node, node_namespace, own_cluster, proxy  # noqa: E402 - likewise
 
-__all__ = ["cluster", "desk", "namespace", "node", "node_namespace", "own_cluster"]
+__all__ = ["cluster", "desk", "namespace", "node", "node_namespace", "own_cluster", "proxy"]
 
 
 @pytest.fixture
-def desk(cluster: Cluster, namespace: str) -> Desk:
+def desk(cluster: Cluster, namespace: str) -> Iterator[Desk]:
     """A backend in a namespace of this test; its pods stay pending unless somebody plays them."""
-    return Desk(cluster, namespace)
+    desk = Desk(cluster, namespace)
+    yield desk
+    desk.close()

@@ -5,37 +5,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobform.backends.kubernetes.backend import KubernetesType
+from jobform.backends.kubernetes.backend import KubernetesBackend, KubernetesType
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
-from jobform.protocols import Actual, Backend, Effect, Gone, Mark, Place, ReadError, Ref, Submission, no_effect
+from jobform.protocols import Actual, Effect, Gone, Mark, Place, ReadError, Ref, Submission, no_effect
 from jobform.testing.marks import make_mark
-from tests.cluster.api import Object
+from tests.cluster.api import Access, Object
 from tests.cluster.cluster import Cluster
 
 PATIENCE = 30.0
 IMAGE = "docker.io/local/busybox:1"
+NOBODY = "nobody"
+"""A scheduler that does not exist: no node takes the pods, whatever nodes there are, so a test may play them."""
 
 
 class Desk:
-    """One namespace of a cluster, with a backend for it. user: whose rights the backend has."""
+    """One namespace of a cluster, with a backend for it. user: whose rights the backend has; access: of a proxy in between."""
 
     def __init__(
-        self, cluster: Cluster, namespace: str, *, effect: Effect = no_effect, user: str = "admin", **settings: Any,
+        self, cluster: Cluster, namespace: str, *, effect: Effect = no_effect, user: str = "admin", access: Access | None = None,
+        **settings: Any,
     ) -> None:
         self.cluster, self.namespace, self.api = cluster, namespace, cluster.api
-        kubeconfig = cluster.kubeconfig_for(user, namespace=namespace)
+        way = access or cluster.user(user)
+        kubeconfig = cluster.kubeconfig_for(user, namespace=namespace, server=way.server, authority=way.authority)
         self.settings = {"kubeconfig": str(kubeconfig), **settings}
+        self._opened: list[KubernetesBackend] = []
         self.backend = self.open(effect)
         self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self.pods = f"/api/v1/namespaces/{namespace}/pods"
 
-    def open(self, effect: Effect = no_effect) -> Backend:
+    def open(self, effect: Effect = no_effect) -> KubernetesBackend:
         """Another backend of the same block, as another command would have it."""
         place = Place(Path(), SystemClock(), effect, {"HOME": "/nonexistent"})
-        return KubernetesType().open(BackendBlock("gpu", "kubernetes", dict(self.settings)), place)
+        self._opened.append(KubernetesType().open(BackendBlock("gpu", "kubernetes", dict(self.settings)), place))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        for backend in self._opened:
+            backend.close()
 
     def submit(self, spec: Object, mark: Mark | None = None, address: str = "job") -> Ref:
         return self.backend.submit(Submission(address, spec), mark or make_mark(address, lineage=self.namespace))
@@ -74,13 +84,14 @@ class Desk:
 
 def job(**more: Any) -> Object:
     """A vocabulary spec that runs until it is ended."""
-    return {"image": IMAGE, "command": ["runs"], "retries": 0, **more}
+    return {"image": IMAGE, "command": ["runs"], "retries": 0, "scheduler": NOBODY, **more}
 
 
 def manifest(name: str = "", *companions: Object, **spec: Any) -> Object:
     """A spec of the canonical form with one Job."""
     metadata = {"name": name} if name else {}
-    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": IMAGE, "command": ["runs"]}]}}
+    container = {"name": "main", "image": IMAGE, "command": ["runs"]}
+    template = {"spec": {"restartPolicy": "Never", "schedulerName": NOBODY, "containers": [container]}}
     objects = {"Job": {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"backoffLimit": 0, "template": template, **spec},
     }}
