@@ -8,23 +8,26 @@
 
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from jobform.backends.kubernetes.site import Site
 from jobform.backends.local.backend import TYPE as LOCAL
 from jobform.cli import COMMANDS, main
 from jobform.engine.manager import Manager
 from jobform.model.clock import SystemClock
 from jobform.model.event import Begun, Ended, Event
 from jobform.plugins import Registry
+from jobform.protocols import Mark, Ref, Submission
 from jobform.run.runtime import Runtime
 from jobform.stores.file import TYPE as FILE
 from jobform.testing.reference import SERVICE_TYPE, TYPE
@@ -33,6 +36,9 @@ from jobform.views.json import JsonView
 from jobform.views.markdown import MarkdownView
 
 VARIABLE = "JOBFORM_TEST_HOOK"
+
+LATE = {"jinja2.sandbox", "jsonschema", "kubernetes.client", "kubernetes.config", "urllib3"}
+"""What commands import only when they need it: a warm process has it all."""
 
 ERRORS = {error.__name__: error for error in (MemoryError, RecursionError, RuntimeError)}
 
@@ -43,8 +49,8 @@ class Hook:
 
     record: a file that gets one line per effect, `name address`. at: the number of the effect, from 1, at which `do` happens;
     with name, only effects of this name count. do: `kill` (kill -9 of this process), `INT` or `TERM` (that signal, and on), or
-    the name of an exception to raise. unrecorded_intents: keep each `Begun` back until its call is over, as if nobody wrote
-    intents; only to prove that the tests notice.
+    the name of an exception to raise. Only to prove that the tests notice: unrecorded_intents: keep each `Begun` back until its
+    call is over, as if nobody wrote intents; names_at_random: let objects in a cluster have another name at each try.
     """
 
     record: str = ""
@@ -52,6 +58,7 @@ class Hook:
     name: str = ""
     do: str = "kill"
     unrecorded_intents: bool = False
+    names_at_random: bool = False
 
     def to_json(self) -> str:
         return json.dumps(self.__dict__)
@@ -106,6 +113,18 @@ def forget_intents() -> None:
     Manager.record = late
 
 
+def forget_names() -> None:
+    """Break the rule that an attempt has one name: what `generateName` would do."""
+    from jobform.backends.kubernetes import submit
+
+    named = submit.submit
+
+    def unnamed(site: Site, submission: Submission, mark: Mark) -> Ref:
+        return named(site, submission, replace(mark, name=f"{mark.name}-{secrets.token_hex(3)}"))
+
+    submit.submit = unnamed
+
+
 def plugins() -> Registry:
     """What comes with jobform, whether or not it is installed here, and the reference backend."""
     return Registry(
@@ -123,6 +142,8 @@ def run(
     hook = Hook(**json.loads(environ.pop(VARIABLE, "{}")))
     if hook.unrecorded_intents:
         forget_intents()
+    if hook.names_at_random:
+        forget_names()
     runtime = Runtime(SystemClock(), Effects(hook), environ, registry or plugins(), stdin, stdout, stderr)
     try:
         return main(arguments, runtime) or 0
@@ -137,10 +158,10 @@ def serve() -> None:
     process and can be killed.
     """
     registry = plugins()
-    for name in ("reference", "local"):
+    for name in ("reference", "local", "kubernetes"):
         registry.spec(name)
         registry.settings(name)
-    for module in {module for module, _ in COMMANDS.values()} | {"jinja2.sandbox", "jsonschema"}:
+    for module in {module for module, _ in COMMANDS.values()} | LATE:
         import_module(module)
     for line in sys.stdin:
         request = json.loads(line)

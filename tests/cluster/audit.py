@@ -51,6 +51,8 @@ def _events(path: Path, namespace: str, resource: str) -> Iterator[Event]:
         for line in lines:
             if not line.endswith("\n"):
                 return  # still being written
+            if namespace not in line:
+                continue  # most of the log is about somebody else, and decoding is what takes time
             entry = json.loads(line)
             about = entry.get("objectRef") or {}
             if (namespace and about.get("namespace") != namespace) or (resource and about.get("resource") != resource):

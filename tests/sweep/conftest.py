@@ -5,7 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from jobform.testing.server import ReferenceServer
+from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import cluster
 from tests.support import Warm
+
+__all__ = ["cluster", "server", "simulated", "warm"]
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +22,9 @@ def warm() -> Iterator[Warm]:
 def server() -> Iterator[ReferenceServer]:
     with ReferenceServer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def simulated(cluster: Cluster) -> Cluster:
+    """The cluster, whose namespaces are now those of two nodes whose pods do what their annotations say."""
+    return cluster.with_simulated(2)
