@@ -165,8 +165,10 @@ def _live_change(case: Case, last: Attempt, fields: tuple[FieldChange, ...], rea
         return _new(case, Action.REPLACE, reason, fields=fields, stop=last.n, detail="the running attempt is stopped")
     if policy is OnChange.FINISH:
         return _new(case, Action.RERUN, reason, fields=fields, detail="it starts when the running attempt has ended")
+    forecast = case.forecast
+    why = f": {forecast.detail}" if forecast and forecast.verdict == "restarts" and forecast.detail else ""
     return _change(
-        case, Action.BLOCK, Reason.LIVE, fields=fields, detail="it is running, and the change needs a new attempt",
+        case, Action.BLOCK, Reason.LIVE, fields=fields, detail=f"it is running, and the change needs a new attempt{why}",
         hint=f"wait for its end, set on_change_while_running: finish or cancel, or plan with --allow-cancel '{case.address}'",
     )
 

@@ -170,8 +170,10 @@ def test_a_change_that_restarts_the_run_is_what_it_does(lab: Lab, words: Words) 
     lab.clock.sleep(1)
     lab.advance()
     lab.edit("a", spec={"priority": 2})
-    words.forecast = lambda _one: Forecast("restarts", paths=(("priority",),))
-    assert reasons(lab.plan()) == {"a": "block live"}
+    words.forecast = lambda _one: Forecast("restarts", paths=(("priority",),), detail="its queue stops it")
+    plan = lab.plan()
+    assert reasons(plan) == {"a": "block live"}
+    assert plan.changes[0].detail == "it is running, and the change needs a new attempt: its queue stops it"
     assert acting(lab.plan(allow_cancel=["a"])) == {"a": "replace spec_changed"}
 
 

@@ -15,9 +15,9 @@ __all__ = ["cluster", "namespace", "node", "node_namespace", "own_cluster", "pen
 
 
 @pytest.fixture
-def real(node: Cluster, node_namespace: str, tmp_path: Path) -> Project:
+def real(node: Cluster, node_namespace: str, tmp_path: Path, warm: Warm) -> Project:
     """A project whose pods run on the real node. It has no jobs yet."""
-    return Project(tmp_path / "project", node, node_namespace)
+    return Project(tmp_path / "project", node, node_namespace, runner=warm.run)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def stage(cluster: Cluster, namespace: str, tmp_path: Path, warm: Warm) -> Stage
 @pytest.fixture(scope="session")
 def simulated(cluster: Cluster) -> Cluster:
     """The cluster, whose namespaces are now those of two nodes whose pods do what their annotations say."""
-    return cluster.with_simulated(2)
+    return cluster.with_simulated(2, labels={"zone": "a"})
 
 
 @pytest.fixture

@@ -68,7 +68,6 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     markdown = play.run("plan", "--format", "markdown").stdout
     for text in (human, markdown):
         assert all(who in text for who in ("kubectl-label", "kubectl-patch", "kubectl-edit")), text
-    print(human, markdown)
     play.begin()
     play.plan()
     assert play.live("label")["metadata"]["labels"]["team"] == "vision"

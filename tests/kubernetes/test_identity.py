@@ -44,7 +44,6 @@ def test_what_never_started_is_missed_all_the_same(stage: Stage) -> None:
     stage.plan()
     stage.api.delete(path_of(stage, "job"))
     stage.until(lambda: stage.api.items(stage.path), lambda found: not found)
-    print(stage.changes(expect=0))
     assert stage.judged(expect=0) == {"job": ("hold", "lost")}
 
 
@@ -83,16 +82,18 @@ def test_a_fixed_field_of_a_live_job_is_refused_with_its_line(play: Stage) -> No
         "own": image_job(node_selector={"zone": "b"}, env={"A": "2"}), "inline": inline(other),
     })
     made = play.changes()
-    print(made)
     assert {(each["action"], each["reason"]) for each in made.values()} == {("block", "live")}
     where = made["file"]["fields"][0]["range"]
     lines = (play.directory / where["file"]).read_text().splitlines()
     assert (where["file"], lines[where["line"] - 2].strip()) == ("k8s/train.yaml", "command:")
     said = play.run("plan").stdout
-    print(said)
     assert "k8s/train.yaml:" in said
     assert "Go" not in said and "&v1" not in said and "core." not in said
-    play.begin(expect=9)
+    play.begin(expect=7)
+    assert play.judged("--allow-cancel", "file")["file"] == ("replace", "spec_changed")
+    play.begin("--allow-cancel", "file", expect=7)
+    play.until(lambda: play.run("advance") and play.status()["file"], lambda seen: (seen["attempt"], seen["phase"]) == (2, "running"))
+    assert play.live("file")["metadata"]["name"] == "train"
 
 
 def test_a_stranger_with_the_name_is_left_alone(stage: Stage) -> None:
@@ -102,9 +103,13 @@ def test_a_stranger_with_the_name_is_left_alone(stage: Stage) -> None:
     stage.api.create(f"/api/v1/namespaces/{stage.namespace}/configmaps", config)
     stage.declare({"taken": inline(document("train")), "beside": inline(document("other"), SETTINGS)})
     made = stage.changes()
-    print(made)
-    assert (made["taken"]["action"], made["taken"]["reason"]) == ("block", "name_taken")
-    assert (made["beside"]["action"], made["beside"]["reason"]) == ("block", "name_taken")
+    assert {(each["action"], each["reason"]) for each in made.values()} == {("block", "name_taken")}
+    for address, name in (("taken", "train"), ("beside", "settings")):
+        where = made[address]["range"]
+        line = (stage.directory / where["file"]).read_text().splitlines()[where["line"] - 1]
+        assert f'"name": "{name}"' in line, "the name in the manifest is what has to change"
+    stage.begin(expect=7)
+    assert not any(entry["manager"] == "jobform" for it in stage.api.items(stage.path) for entry in it["metadata"]["managedFields"])
 
 
 def test_a_stranger_between_plan_and_apply_is_left_alone(stage: Stage) -> None:
@@ -112,8 +117,8 @@ def test_a_stranger_between_plan_and_apply_is_left_alone(stage: Stage) -> None:
     assert stage.run("plan", "--out", "plan.json").exit == 0
     theirs = stage.api.create(stage.path, document("train", labels={"app": "theirs"}))
     done = stage.run("apply", "--detach", "plan.json")
-    print(done)
-    assert done.exit != 0
+    assert done.exit == 7, done
+    assert "Job train exists already and is not this job's" in done.stderr
     now = stage.api.get(f"{stage.path}/train")
     assert now["metadata"]["uid"] == theirs["metadata"]["uid"]
     assert "jobform" not in {entry["manager"] for entry in now["metadata"]["managedFields"]}

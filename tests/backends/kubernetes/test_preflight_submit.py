@@ -123,9 +123,9 @@ def test_a_foreign_object_of_the_name_is_taken(desk: Desk) -> None:
     }, manager="kubectl-create")
     desk.api.wait(f"{desk.jobs}/train", lambda seen: bool(seen and seen["status"].get("conditions")))
     assert of_job(desk) == Forecast(
-        "taken", summary="Job train exists already and is not this job's",
+        "taken", path=("objects", "Job", "metadata", "name"), summary="Job train exists already and is not this job's",
         detail="it was not made by jobform; its fields are managed by kubectl-create, kube-controller-manager",
-        hint="give the job another metadata.name, or remove that object if nobody needs it",
+        hint="give it another metadata.name, or remove that object if nobody needs it",
     )
 
 
@@ -134,6 +134,7 @@ def test_a_foreign_companion_is_taken_and_an_own_one_is_brought_up_to_date(desk:
     desk.api.create(configs, CONFIG, fieldManager="helm")
     forecast = one(desk, submits(desk, manifest("train", CONFIG), name="train"))
     assert (forecast.verdict, forecast.summary) == ("taken", "ConfigMap settings exists already and is not this job's")
+    assert forecast.path == ("objects", "ConfigMap/settings", "metadata", "name")
     desk.api.delete(f"{configs}/settings")
     desk.submit(manifest("train", CONFIG), replace(desk.mark("train"), name="train"), "train")
     changed = {**CONFIG, "data": {"a": "2"}}
