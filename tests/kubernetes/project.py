@@ -4,7 +4,7 @@ import json
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,25 @@ def shell(script: str, **spec: Any) -> dict[str, Any]:
     return {"backend": "cluster", "spec": wanted}
 
 
+def command(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = TIMEOUT, hook: Hook | None = None,
+) -> Result:
+    """The installed command in a process of its own; with a hook, the same code by `tests.entry`."""
+    if hook is not None:
+        return run_cli(*arguments, cwd=cwd, env=env, timeout=timeout, hook=hook)
+    done = subprocess.run(
+        [str(JOBFORM), *arguments], cwd=cwd, env=environ_for(env, None), timeout=timeout, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
 @dataclass
 class Project:
     """A directory with jobform.yaml, whose backend `cluster` is a namespace of a cluster.
 
-    user: whose kubeconfig the commands have. environ: variables that they get as well.
+    user: whose kubeconfig the commands have. environ: variables that they get as well. runner: runs a command to its end, as
+    `command` and `Warm.run` do.
     """
 
     directory: Path
@@ -38,24 +52,22 @@ class Project:
     namespace: str
     user: str = "admin"
     environ: dict[str, str] = field(default_factory=dict)
+    runner: Callable[..., Result] = command
 
     def __post_init__(self) -> None:
         self.environ.setdefault("KUBECONFIG", str(self.cluster.kubeconfig_for(self.user, namespace=self.namespace)))
 
-    def write(self, jobs: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None, **document: Any) -> None:
+    def write(
+        self, jobs: Mapping[str, Any], *, settings: Mapping[str, Any] | None = None, removed: Sequence[Any] = (), **document: Any,
+    ) -> None:
         """The project's files, anew. settings: keys of the backend's block; document: more keys of jobform.yaml."""
         block = {"type": "kubernetes", "namespace": self.namespace, **(settings or {})}
         project(self.directory, jobs, {"cluster": block}, **document)
+        (self.directory / "jobs" / "removed.yaml").write_text(json.dumps({"removed": list(removed)}))
 
     def run(self, *arguments: str, hook: Hook | None = None, timeout: float = TIMEOUT, **environ: str) -> Result:
         """One command to its end, whatever its exit code. hook: stops the world at a chosen effect."""
-        if hook is not None:
-            return run_cli(*arguments, cwd=self.directory, env=self.environ | environ, timeout=timeout, hook=hook)
-        done = subprocess.run(
-            [str(JOBFORM), *arguments], cwd=self.directory, env=environ_for(self.environ | environ, None), timeout=timeout,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return self.runner(*arguments, cwd=self.directory, env=self.environ | environ, timeout=timeout, hook=hook)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """One command, started: the caller waits for it or stops it."""
