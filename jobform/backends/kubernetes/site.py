@@ -16,7 +16,7 @@ from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.protocols import Mark, Place, Submission
 
-_PLURALS: Mapping[tuple[str, str], str] = {
+PLURALS: Mapping[tuple[str, str], str] = {
     ("v1", "ConfigMap"): "configmaps", ("v1", "Secret"): "secrets", ("v1", "Service"): "services",
     ("v1", "ServiceAccount"): "serviceaccounts", ("v1", "PersistentVolumeClaim"): "persistentvolumeclaims",
     ("resource.k8s.io/v1", "ResourceClaimTemplate"): "resourceclaimtemplates",
@@ -73,7 +73,7 @@ class Site:
     def path(self, api: str, kind: str, namespace: str, name: str | None = None) -> str:
         """Of a collection, or of an object. Raises KubeError with status 404 where the cluster does not serve the kind."""
         known = self.kinds.of(api, kind)
-        plural = _PLURALS.get((api, kind)) or (known.plural if known else "")
+        plural = PLURALS.get((api, kind)) or (known.plural if known else "")
         if not plural:
             served = self.client.served().get((api, kind))
             if served is None:

@@ -18,10 +18,11 @@ from jobform.backends.kubernetes.identity import (
     ref_of,
     same_attempt,
 )
+from jobform.backends.kubernetes.names import JOB, LINEAGE, parse_mark
 from jobform.backends.kubernetes.outcome import removal
 from jobform.backends.kubernetes.refs import Companion, JobRef
 from jobform.backends.kubernetes.shapes import at, mapping, maps, text
-from jobform.backends.kubernetes.site import Site, refused, uid_of
+from jobform.backends.kubernetes.site import PLURALS, Site, refused, uid_of
 from jobform.backends.kubernetes.stop import remove
 from jobform.clients.kube.errors import KubeError
 from jobform.model.errors import BackendError
@@ -56,7 +57,8 @@ def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
         try:
             for manifest in composed.companions:
                 beside.append(_put_companion(site, manifest, mark))  # noqa: PERF401  # what was made before a failure is taken back
-            live, made = _create(site, path, composed, mark, beside)
+            known = [each.companion for each in beside]
+            live, made = _create(site, path, composed, mark, [*known, *_earlier(site, composed, mark, known)])
         except (KubeError, BackendError) as error:
             if not error.ambiguous:
                 _take_back(site, beside, mark)
@@ -68,12 +70,12 @@ def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
         return ref.ref
 
 
-def _create(site: Site, path: str, composed: Composed, mark: Mark, beside: list[_Beside]) -> tuple[Manifest, bool]:
-    """The workload, and whether this call made it."""
+def _create(site: Site, path: str, composed: Composed, mark: Mark, companions: list[Companion]) -> tuple[Manifest, bool]:
+    """The workload, and whether this call made it. companions: what its reference is to hold."""
     body = _only_new(composed.workload)
-    if beside:
+    if companions:
         metadata = mapping(body, "metadata")
-        listed = companions_text(each.companion for each in beside)
+        listed = companions_text(companions)
         body["metadata"] = {**metadata, "annotations": {**mapping(metadata, "annotations"), COMPANIONS: listed}}
     for _ in range(_LOOKS):
         try:
@@ -164,6 +166,30 @@ def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: st
             raise BackendError(f"{what} was replaced by somebody else meanwhile", str(error), retryable=True) from error
         raise error.backend_error(f"{what}, which {mark.address} brings with it, could not be brought up to date") from error
     return _Beside(_companion(manifest, now), manifest, made=False)
+
+
+def _earlier(site: Site, composed: Composed, mark: Mark, known: list[Companion]) -> list[Companion]:
+    """What earlier attempts of a manifest's job brought with them and this one does not: it stays, until the whole job goes.
+
+    A kind that may not be listed, or is not served, is left out.
+    """
+    parts = parse_mark(mark.text)
+    if not composed.verbatim or mark.attempt < 2 or parts is None:
+        return []
+    found: list[Companion] = []
+    namespace, query = site.namespace, {"labelSelector": f"{LINEAGE}={parts[0]},{JOB}={parts[1]}"}
+    for api, kind in dict.fromkeys([*PLURALS, *((each.api, each.kind) for each in known)]):
+        try:
+            listed = site.client.list(site.path(api, kind, namespace), query)
+        except KubeError as error:
+            if error.status in (403, 404):
+                continue
+            raise
+        for obj in listed:
+            each = Companion(api, kind, text(obj, "metadata", "name"), uid_of(obj))
+            if each not in known and not at(obj, "metadata", "ownerReferences"):
+                found.append(each)
+    return found
 
 
 def _own(site: Site, composed: Composed, mark: Mark, ref: JobRef, beside: list[_Beside]) -> None:

@@ -93,7 +93,9 @@ def test_nothing_is_gone_in_a_namespace_that_goes(cluster: Cluster) -> None:
     desk.close()
 
 
-@pytest.mark.parametrize(("path", "status_code"), [("/jobs", 403), ("/jobs", 404), ("/pods", 403), ("/pods", 500), ("/jobs", 503)])
+@pytest.mark.parametrize(("path", "status_code"), [
+    ("/jobs", 403), ("/jobs", 404), ("/jobs", 503), ("/pods", 403), ("/pods", 500),
+])
 def test_a_list_that_is_refused_says_nothing_of_the_runs(
     desk: Desk, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, path: str, status_code: int,
 ) -> None:

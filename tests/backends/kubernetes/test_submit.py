@@ -169,6 +169,22 @@ def test_companions_are_made_first_kept_between_attempts_and_renewed(desk: Desk)
     assert "ownerReferences" not in desk.api.get(path)["metadata"]
 
 
+def test_a_companion_that_later_attempts_do_not_bring_goes_with_the_job(desk: Desk) -> None:
+    other = {**CONFIG, "metadata": {"name": "other"}}
+    paths = [f"/api/v1/namespaces/{desk.namespace}/configmaps/{name}" for name in ("settings", "other")]
+    desk.submit(manifest("", CONFIG), desk.mark())
+    second = desk.submit(manifest("", other), desk.mark(attempt=2))
+    third = desk.submit(manifest(""), desk.mark(attempt=3))
+    assert [each.name for each in JobRef.parse(second).companions] == ["other", "settings"]
+    assert {each.name for each in JobRef.parse(third).companions} == {"other", "settings"}
+    assert desk.backend.find([desk.mark(attempt=3)])[desk.mark(attempt=3)] == Found(third, desk.mark(attempt=3).body)
+    assert all(desk.api.maybe(path) for path in paths), "what may hold data is not removed by a rerun"
+    desk.backend.cancel(third, only_if_waiting=True)
+    desk.until(lambda: desk.read(third), lambda answer: isinstance(answer, Gone))
+    desk.backend.delete(third, whole=True)
+    assert [desk.api.maybe(path) for path in paths] == [None, None]
+
+
 def test_a_companion_of_somebody_else_is_left_alone(desk: Desk) -> None:
     path = f"/api/v1/namespaces/{desk.namespace}/configmaps/settings"
     desk.api.create(path.rsplit("/", 1)[0], CONFIG)
