@@ -140,6 +140,11 @@ def _live(case: Case, last: Attempt) -> Change:
         return _live_change(case, last, fields, reason)
     if fields:
         return _in_place(case, last, fields)
+    return _drifted(case, last)
+
+
+def _drifted(case: Case, last: Attempt) -> Change:
+    """Nothing was declared anew: what somebody else changed is set back where that is possible in place, and never by a stop."""
     seen = drift(case, last)
     changed = tuple(field for field in seen if not field.ignored)
     if not changed:
@@ -182,7 +187,7 @@ def _waiting(case: Case, last: Attempt) -> Change:
         return _new(case, Action.REPLACE, reason, fields=fields, detail="it has not started: stopping it loses no work")
     if fields:
         return _in_place(case, last, fields)
-    return _change(case, Action.NO_OP, Reason.IN_PROGRESS)
+    return _drifted(case, last)
 
 
 def _ended(case: Case, last: Attempt) -> Change:

@@ -196,6 +196,16 @@ def test_drift_names_who_and_is_set_back_where_it_can_be(lab: Lab, words: Words)
     assert reasons(lab.plan()) == {"a": "no-op drifted"}, "it cannot be set back without a new attempt"
 
 
+def test_drift_of_a_run_that_waits_is_set_back_and_never_replaces_it(lab: Lab, words: Words) -> None:
+    lab.write({"a": {"spec": {"command": ["a"], "seconds": 100, "labels": {"t": "x"}}}})
+    lab.apply(detach=True)
+    assert lab.state.jobs["a"].last.waiting
+    words.seen["a"] = (Difference(("labels", "t"), "z", by="kubectl-edit"),)
+    assert acting(lab.plan()) == {"a": "update drifted"}
+    words.seen["a"] = (Difference(("command",), ["b"], by="someone"),)
+    assert reasons(lab.plan()) == {"a": "no-op drifted"}
+
+
 def test_what_is_held_back_is_sent_once_the_outcome_is_recorded(lab: Lab, words: Words) -> None:
     lab.write({"a": {"spec": {"command": ["a"], "seconds": 3, "ttl": "1h"}}, "b": {"spec": {"command": ["b"]}}})
     outcome = lab.apply()

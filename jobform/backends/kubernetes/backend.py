@@ -6,7 +6,7 @@ Exactly once: an attempt has one name and one mark, its workload is created or n
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from jobform.backends.kubernetes import arrange, differences, find, kinds_schema, preflight, scope, stop, submit, update
+from jobform.backends.kubernetes import arrange, differences, find, kinds_schema, leftovers, preflight, scope, stop, submit, update
 from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.logs import Logs
 from jobform.backends.kubernetes.names import ADDRESS
@@ -47,8 +47,8 @@ class KubernetesBackend:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._reader = Reader(site)
         self._logs = Logs(site)
+        self._reader = Reader(site, self._logs.hold)
 
     def close(self) -> None:
         """End what runs in the background. The backend can still be used."""
@@ -83,6 +83,10 @@ class KubernetesBackend:
     def release(self, ref: Ref, submission: Submission) -> None:
         """Sends the time to live, which no submission carries."""
         update.release(self._site, ref, submission)
+
+    def abandon(self, mark: Mark, kept: Collection[Ref]) -> None:
+        """Removes companions whose workload was never made."""
+        leftovers.abandon(self._site, mark, kept)
 
     def differences(self, spec: Mapping[str, Json], actual: Actual) -> Iterable[Difference]:
         """What others changed since it was applied, by the managed fields of the object."""
