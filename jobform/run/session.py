@@ -200,8 +200,9 @@ class Session:
         return Masker(known_values(self.runtime.environ, self.settings.sensitive))
 
     def keep_log(self, address: str, number: int) -> None:
-        """Put the masked end of an attempt's log beside the state, if its backend has one and it is not there yet.
+        """Put the masked end of an attempt's log beside the state, if its backend has one.
 
+        It is fetched once, after the end; of a run that is to be stopped also right before, when more may be there than after it.
         May be called from several threads at once, also for one attempt. A log that cannot be kept, and one that might hold a
         secret whose value is not known here, is a warning in `unkept`: what the run gave is recorded all the same.
         """
@@ -217,7 +218,8 @@ class Session:
     def _keep_log(self, address: str, attempt: Attempt, backend: LogSource) -> None:
         name = log_name(attempt)
         try:
-            if self.store.kept(name) is not None:
+            known = self.store.kept(name) is not None
+            if known and attempt.ended and not attempt.asked_stop:
                 return
             unknown = [] if isinstance(backend, Blanking) and backend.blanks_secrets else self._unknown_secrets(attempt)
             if unknown:
@@ -226,7 +228,8 @@ class Session:
                 text = data.decode("utf-8", "surrogateescape")
                 self.store.keep(name, self.masker.mask(text).encode("utf-8", "surrogateescape"))
         except BackendError as error:
-            self._not_kept(address, attempt, error.summary, error.detail)
+            if not known:
+                self._not_kept(address, attempt, error.summary, error.detail)
         except JobformError as error:
             self._not_kept(address, attempt, str(error))
 

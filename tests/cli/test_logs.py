@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,6 +118,21 @@ def test_launchers_know_their_secrets(cli: Cli, make: Make) -> None:
     assert cli("wait", cwd=directory).exit == 0
     [log] = kept(directory)
     assert log.read_bytes() == b"token ***\n***\ndone\n"
+
+
+def test_the_last_words_of_a_stopped_run_are_kept(cli: Cli, make: Make) -> None:
+    """What was kept right before the stop, when a cluster would remove the log with it, gives way to what came after."""
+    directory = make({"train": job("trap 'echo last; exit 1' TERM; echo first; while :; do sleep 0.1; done")})
+    assert cli("apply", "--auto-approve", "--detach", cwd=directory).exit == 0
+    log = next(iter(directory.rglob("stdout.log")), None)
+    until = time.monotonic() + 20
+    while (log is None or b"first" not in log.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.05)
+        log = next(iter(directory.rglob("stdout.log")), None)
+    assert cli("cancel", "train", cwd=directory).exit in (0, 8)
+    cli("wait", cwd=directory)
+    [log] = kept(directory)
+    assert log.read_bytes().startswith(b"first\nlast\n")
 
 
 def test_logs_are_kept_from_many_threads_at_once(shell: Shell) -> None:
