@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from tests.cluster.node import NAME
 from tests.kubernetes.project import Project, shell
 from tests.support import Result, assert_no_secret
 
@@ -19,6 +20,7 @@ ENDS: Mapping[str, Any] = {
     "exits": shell("echo before; exit 3"),
     "greedy": shell("echo filling; exec tail /dev/zero", resources={"memory": "32Mi"}),
     "slow": shell("sleep 60", timeout="3s"),
+    "late": shell("echo at work; sleep 60", timeout="15s", grace_period="5s"),
     "keeps": shell('echo "the key is $KEY, $PLAIN"', env={"KEY": "{{ secret('KEY') }}", "PLAIN": "the rest is shown"}),
     "four": shell('echo "rank $NODE_RANK of $NNODES at $MASTER_ADDR"', nodes=4),
     "third": shell(
@@ -30,10 +32,11 @@ ENDS: Mapping[str, Any] = {
 
 OUTCOMES = {
     "prints": ("succeeded", None, 0), "reads": ("succeeded", None, 0), "exits": ("failed", "user_error", 3),
-    "greedy": ("failed", "oom", 137), "slow": ("failed", "timeout", None), "keeps": ("succeeded", None, 0),
-    "four": ("succeeded", None, 0), "third": ("failed", "user_error", 5), "single": ("succeeded", None, 0),
+    "greedy": ("failed", "oom", 137), "slow": ("failed", "timeout", None), "late": ("failed", "timeout", None),
+    "keeps": ("succeeded", None, 0), "four": ("succeeded", None, 0), "third": ("failed", "user_error", 5),
+    "single": ("succeeded", None, 0),
 }
-"""Phase, class and exit code. Nobody can say how the pod of `slow` ended once it is gone, and that may be soon."""
+"""Phase, class and exit code. A pod whose deadline is over is removed, so nobody can say how it ended."""
 
 
 def test_every_way_to_end_is_told_recorded_and_left_clean(real: Project) -> None:
@@ -43,8 +46,9 @@ def test_every_way_to_end_is_told_recorded_and_left_clean(real: Project) -> None
     assert said[0].exit == 8, said[0]
 
     status = real.status()
-    assert {name: (row["phase"], row["class"]) for name, row in status.items()} == {n: each[:2] for n, each in OUTCOMES.items()}
-    assert {name: status[name]["exit"] for name in OUTCOMES} | {"slow": None} == {n: each[2] for n, each in OUTCOMES.items()}
+    for name in ("slow", "late"):
+        status[name]["exit"] = None
+    assert {name: (row["phase"], row["class"], row["exit"]) for name, row in status.items()} == OUTCOMES
     assert "index 2 failed" in status["third"]["detail"]
     assert "OOMKilled" in status["greedy"]["detail"]
     table = real.ok("status")
@@ -66,6 +70,7 @@ def logs_are_printed(real: Project) -> list[Result]:
     """Plain, of the end, of several pods and of one."""
     assert real.ok("logs", "reads") == "given 4711 and m.pt\n"
     assert real.ok("logs", "greedy") == "filling\n"
+    assert real.ok("logs", "late") == "at work\n"
     assert real.ok("logs", "exits", "--tail", "1") == "before\n"
     name = real.state()["jobs"]["four"]["attempts"][0]["name"]
     ranks = [f"rank {rank} of 4 at {name}-0.{name}" for rank in range(4)]
@@ -94,7 +99,7 @@ def logs_are_printed_without_the_objects(real: Project) -> None:
     for name in ("prints", "exits", "keeps", "third"):
         api.wait(f"{folder}/{attempts[name]['name']}", lambda job: job is None, what=f"{name} to be gone")
     api.wait(f"/api/v1/namespaces/{real.namespace}/secrets/{attempts['keeps']['name']}", lambda secret: secret is None)
-    assert "4 held, 0 blocked, 5 unchanged" in real.settled()
+    assert "5 held, 0 blocked, 5 unchanged" in real.settled()
     assert real.ok("logs", "prints") == "one\ntwo\nthree\n"
     assert real.ok("logs", "prints", "--tail", "1") == "three\n"
     assert real.ok("logs", "exits") == "before\n"
@@ -196,13 +201,35 @@ def test_a_preempted_run_goes_on_or_fails_as_its_policy_says(real: Project) -> N
     real.settled()
 
 
+def test_pods_that_are_taken_away_are_replaced_or_tell_why(real: Project) -> None:
+    strict = [{"action": "FailJob", "on_pod_conditions": [{"type": "DisruptionTarget"}]}]
+    real.write({
+        "drained": shell("sleep 600"), "strict": shell("sleep 600", pod_failure_policy=strict), "deleted": shell("sleep 600"),
+    })
+    real.ok("apply", "--auto-approve", "--detach")
+    real.until(lambda rows: all(row["phase"] == "running" for row in rows.values()))
+    pods = {pod["metadata"]["labels"]["job-name"].rsplit("-", 2)[0]: pod["metadata"]["name"] for pod in real.objects("pods")}
+    folder = f"/api/v1/namespaces/{real.namespace}/pods"
+    for name in ("drained", "strict"):
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pods[name]}}
+        real.cluster.api.create(f"{folder}/{pods[name]}/eviction", eviction)
+    real.cluster.api.delete(f"{folder}/{pods['deleted']}")
+    real.cluster.api.wait(f"{folder}/{pods['drained']}", lambda pod: pod is None, what="the pod to be gone")
+    status = real.until(lambda rows: [rows[name]["phase"] for name in sorted(rows)] == ["failed", "running", "failed"])
+    assert [status[name]["class"] for name in ("deleted", "drained", "strict")] == ["user_error", None, "infra"]
+    assert "no pod is left that says how its program ended" in status["deleted"]["detail"]
+    assert "has condition DisruptionTarget" in status["strict"]["detail"]
+    assert status["drained"]["attempt"] == 1
+    real.settled()
+
+
 def own_gpus(real: Project, count: int) -> str:
     """A resource that only this test's pods ask for: what else runs on the node does not take it."""
     name = f"{real.namespace}.example/gpu"
     figure = {name: str(count)}
-    [node] = real.cluster.api.items("/api/v1/nodes")
-    path = f"/api/v1/nodes/{node['metadata']['name']}/status"
-    real.cluster.api.merge(path, {"status": {"capacity": figure, "allocatable": figure}})
+    names = [node["metadata"]["name"] for node in real.cluster.api.items("/api/v1/nodes")]
+    node = NAME if NAME in names else names[0]  # beside ours others may be played; of a given cluster any will do
+    real.cluster.api.merge(f"/api/v1/nodes/{node}/status", {"status": {"capacity": figure, "allocatable": figure}})
     return name
 
 

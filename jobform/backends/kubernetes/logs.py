@@ -1,7 +1,7 @@
 """What a run prints: the output of every container of every pod, each line told apart, and the end of it for keeping."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from jobform.backends.kubernetes.log_follow import Follower
@@ -20,6 +20,9 @@ KEPT_IN_ALL = 1 << 20
 LEAST_KEPT = 1024
 """Bytes that are kept of one container: with so many that not even this is left, the last ones are left out."""
 
+HELD = 64 << 10
+"""Bytes of each container that are read while its pod is being removed."""
+
 _LINES = 1024
 """Lines that are asked for at first, to find the last bytes: the API can only count lines from the end."""
 
@@ -35,6 +38,7 @@ class Logs:
         """look_every: seconds between listings of the pods while a run is followed."""
         self._site = site
         self._every = look_every
+        self._held: dict[Ref, bytes] = {}
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         """Whole lines; where there is more than one container, each begins with `[pod container] `.
@@ -51,11 +55,33 @@ class Logs:
             else:
                 yield from self._once(run)
 
+    def hold(self, refs: Collection[Ref]) -> None:
+        """Read the end of what these runs have printed, once each, for a later `kept`: their controller is removing their pods.
+
+        A run whose deadline is over loses its pods, and their output with them, before it counts as ended.
+        """
+        new = [ref for ref in refs if ref not in self._held]
+        self._held.update(dict.fromkeys(new, b""))
+        if not new:
+            return
+        with ThreadPoolExecutor(min(_AT_ONCE, len(new)), thread_name_prefix="log") as pool:
+            self._held.update(zip(new, pool.map(self._readable, new), strict=True))
+
     def kept(self, ref: Ref, limit: int) -> bytes:
         """The last `limit` bytes of each container, less where there are many, under a line that names it if there are several.
 
-        Empty when nothing has printed anything. Raises BackendError when nothing of it can be read.
+        Of pods that are gone what `hold` has read. Empty when nothing has printed anything. Raises BackendError when nothing of
+        it can be read.
         """
+        return self._kept(ref, limit) or self._held.pop(ref, b"")
+
+    def _readable(self, ref: Ref) -> bytes:
+        try:
+            return self._kept(ref, HELD)
+        except BackendError:  # it is read too early, in case that nothing is left later: then `kept` says what is wrong
+            return b""
+
+    def _kept(self, ref: Ref, limit: int) -> bytes:
         run = Run(self._site, JobRef.parse(ref))
         with refused(f"the output of {run.ref} could not be read"):
             sources = [source for source in run.look().sources if source.started]

@@ -21,6 +21,9 @@ _NODE = {
 }
 """Reasons of a failed pod that speak of its node and not of the program."""
 
+_BY_PODS = {"BackoffLimitExceeded", "FailedIndexes", "MaxFailedIndexesExceeded"}
+"""Reasons of a Job whose failed pods stay, unless somebody or a node's end removed them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -84,7 +87,8 @@ def failure_of(judged: Judged, pods: Sequence[Pod]) -> Failure:
         class_, reason, why = _pod_failure(pod, failed)
         if class_:
             return Failure(class_, reason or judged.reason, code, _join(where + why if why else "", judged.detail))
-    return Failure("user_error", judged.reason, code, judged.detail)
+    left = "" if pod is not None or judged.reason not in _BY_PODS else "no pod is left that says how its program ended"
+    return Failure("user_error", judged.reason, code, _join(judged.detail, left))
 
 
 def exit_of(container: Container) -> int | None:

@@ -4,7 +4,7 @@ An object that a list lacks is asked for by name before it counts as gone, and n
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from jobform.backends.kubernetes.composed import Manifest
 from jobform.backends.kubernetes.current import Current
@@ -26,9 +26,11 @@ _FEW = 2
 class Reader:
     """Reads attempts. Safe to use from several threads."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, ending: Callable[[Collection[Ref]], None] = lambda _refs: None) -> None:
+        """ending: hears of runs that are followed and whose end is decided, while their pods may still be there."""
         self._site = site
         self._current = Current(site)
+        self._ending = ending
 
     def read(self, refs: Collection[Ref]) -> Mapping[Ref, Answer]:
         """The present of every ref. A group whose list fails is answered with ReadErrors."""
@@ -70,6 +72,8 @@ class Reader:
         wanted = {job.uid: job for job in group.values()}
         path = self._site.path(api, name, namespace)
         found = self._followed(path, wanted)
+        if ending := {uid for uid, seen in found.items() if seen.judged.decided is not None or seen.judged.deleting}:
+            self._ending([ref for ref, job in group.items() if job.uid in ending])
         missing = {uid: job for uid, job in wanted.items() if uid not in found}
         if len(missing) > _FEW:
             found |= self._listed(path, missing)
