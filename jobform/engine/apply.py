@@ -18,7 +18,7 @@ from jobform.engine.calls import Answer, Done, Failed, keep_logs, make
 from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.means import Means, Stop
 from jobform.engine.needs import Verdict, judge_record
-from jobform.engine.refresh import Sights, observe, recover
+from jobform.engine.refresh import Sights, abandon, observe, recover
 from jobform.engine.report import Report, left_over
 from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
@@ -97,6 +97,7 @@ class Scheduler:
         open_intents = [address for address in self._dirty if address in self.state.jobs and self.state.jobs[address].intent]
         events = recover(self.state, self._means.places, open_intents, at)
         if events:
+            self._warn(abandon(self.state, self._means.places, events))
             yield events
             self._folded(events)
         self._means.effect("engine.observe.before", "")
@@ -332,9 +333,12 @@ class Scheduler:
             if not error.retryable:
                 self._waiting.discard(address)
                 self._problem(address, "read_failed", f"its present cannot be read: {error.summary}", detail=error.detail)
-        for address, warning in sights.warnings:
-            self.report.warnings.append(Diagnostic(Severity.WARNING, "backend_warning", warning, address=address))
+        self._warn(sights.warnings)
         self.report.watched |= self._waiting
+
+    def _warn(self, warnings: Iterable[tuple[str, str]]) -> None:
+        for address, warning in warnings:
+            self.report.warnings.append(Diagnostic(Severity.WARNING, "backend_warning", warning, address=address))
 
     def _keep_logs(self, events: Iterable[Event]) -> None:
         ended = [

@@ -12,7 +12,7 @@ from jobform.model.errors import BackendError, FailedError
 from jobform.model.event import Ended, Event, Held, Observed, Released, Resolved
 from jobform.model.state import ENDED, Attempt, Intent, Op, Phase, Record, State
 from jobform.model.values import Json
-from jobform.protocols import Absent, Actual, Backend, Comparing, Difference, Found, Gone, Mark, ReadError, Ref, Unknown
+from jobform.protocols import Absent, Actual, Backend, Comparing, Difference, Found, Gone, Mark, Preparing, ReadError, Ref, Unknown
 
 
 @dataclass(slots=True)
@@ -47,6 +47,28 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
         for mark, address in here.items():
             events += _resolved(address, state.jobs[address], answers[mark], at)
     return events
+
+
+def abandon(state: State, places: Places, events: Iterable[Event]) -> list[tuple[str, str]]:
+    """Have removed what was made for submissions that never arrived, as `recover` found: before that is recorded, so that it is
+    done again if this is cut. Address and text of what could not be removed.
+    """
+    left: list[tuple[str, str]] = []
+    for event in events:
+        if not isinstance(event, Ended) or event.op is not Op.SUBMIT or event.ok:
+            continue
+        record, tombstone = state.jobs[event.address], state.tombstones.get(event.address)
+        intent = record.intent
+        backend = places.backend(intent.backend) if intent else None
+        if intent is None or not isinstance(backend, Preparing):
+            continue
+        attempts = [*record.attempts, *(tombstone.attempts if tombstone else ())]
+        kept = [Ref.of(attempt.ref) for attempt in attempts if attempt.backend == intent.backend]
+        try:
+            backend.abandon(mark_of(event.address, intent, _spec(state, intent)), kept)
+        except BackendError as error:
+            left.append((event.address, f"{error.summary}: {error.detail}" if error.detail else error.summary))
+    return left
 
 
 def observe(

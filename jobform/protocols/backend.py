@@ -227,6 +227,17 @@ class Releasing(Protocol):
         """The outcome is recorded: apply what was held back. May be made again; quiet when the run is gone."""
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A backend that makes other things before the run itself."""
+
+    def abandon(self, mark: Mark, kept: Collection[Ref]) -> None:
+        """No run carries this mark: remove what was made for it and is of none of the runs `kept`. May be made again.
+
+        Raises BackendError.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Intended:
     """A call that a plan means to make. op: submit or update. ref: the present run, None when there is none.

@@ -11,7 +11,7 @@ from jobform.engine.apply import Scheduler
 from jobform.engine.calls import keep_logs
 from jobform.engine.manager import Manager
 from jobform.engine.means import Means, Stop
-from jobform.engine.refresh import Sights, observe, observe_orphans, recover
+from jobform.engine.refresh import Sights, abandon, observe, observe_orphans, recover
 from jobform.model.change import Action, Plan
 from jobform.model.errors import LockHeldError
 from jobform.model.event import Event, Observed, RunEnded
@@ -179,10 +179,13 @@ def _catch_up(session: Session, observer: Observer, pool: Executor) -> tuple[Sig
     Whoever waits for such an attempt is told of its end also when this look was the first to see it.
     """
     state, at = session.manager.state, session.now()
-    record(session, observer, recover(state, session.places, [a for a, r in state.jobs.items() if r.intent], at))
+    recovered = recover(state, session.places, [a for a, r in state.jobs.items() if r.intent], at)
+    left = abandon(state, session.places, recovered)
+    record(session, observer, recovered)
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
     session.runtime.effect("engine.observe.before", "")
     events, sights = observe(state, session.places, live, at, compare=True)
+    sights.warnings += left
     events += observe_orphans(state, session.places, at)
     session.runtime.effect("engine.observe.after", "")
     record(session, observer, events)

@@ -31,7 +31,10 @@ class Ahead:
 
 
 def look_ahead(session: Session, state: State, made: Plan) -> Ahead:
-    """Ask about every change that nobody accepted yet and that would send a spec. What may not be asked is a warning."""
+    """Ask about every change that nobody accepted yet and that would send a spec. What may not be asked is a warning.
+
+    Raises FailedError when a place that would be called cannot be reached, or does not prove which one it is.
+    """
     asked: dict[str, list[Intended]] = defaultdict(list)
     for change in made.changes:
         if change.acting and session.places.configured(change.backend):
@@ -41,6 +44,7 @@ def look_ahead(session: Session, state: State, made: Plan) -> Ahead:
     forecasts: dict[str, Forecast] = {}
     warnings: list[Diagnostic] = []
     for name, questions in asked.items():
+        session.places.scope(name)
         backend = session.places.backend(name)
         assert isinstance(backend, Preflight)
         try:
