@@ -60,7 +60,7 @@ def declare(api: Api, *kinds: Declared) -> None:
 
 
 def _established(found: Any) -> bool:
-    conditions = (found or {}).get("status", {}).get("conditions", [])
+    conditions = (found or {}).get("status", {}).get("conditions") or []  # null at first
     return any(it["type"] == "Established" and it["status"] == "True" for it in conditions)
 
 
