@@ -1,5 +1,6 @@
 """The plan use case: look at files, state and backends; change nothing."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
@@ -102,10 +103,14 @@ def _fold(state: State, events: Iterable[Event]) -> None:
 
 def warnings_of(sights: Sights) -> Iterable[Diagnostic]:
     """What reading the backends should make a user aware of."""
+    unread: dict[tuple[str, str], list[str]] = defaultdict(list)
     for address, error in sights.unread.items():
+        unread[error.summary, error.detail].append(address)
+    for (summary, detail), addresses in unread.items():
+        one = addresses[0] if len(addresses) == 1 else None
         yield Diagnostic(
-            Severity.WARNING, "not_read", f"its present could not be read: {error.summary}", error.detail,
-            "what the state says of it may be out of date", address=address,
+            Severity.WARNING, "not_read", f"the present could not be read: {summary}", detail,
+            "what the state says may be out of date", address=one, count=len(addresses),
         )
     for address, warning in sights.warnings:
         yield Diagnostic(Severity.WARNING, "backend_warning", warning, address=address)

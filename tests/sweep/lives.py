@@ -1,4 +1,4 @@
-"""The life of a project on a cluster, in chapters: each is a change and the one command that makes it, which may be killed anywhere.
+"""The life of a project on a cluster in chapters: each is a change and the one command that makes it, which may be killed.
 
 Simulated nodes run the pods, so that runs are live and end when a chapter says so. The API server's audit log is the witness.
 """
@@ -88,8 +88,8 @@ class Life(Stage):
 
     def jobs(self) -> dict[str, str]:
         """The number of the attempt by address, for every Job that stands and is not on its way out."""
-        found = [it for it in self.ours("jobs").values() if "deletionTimestamp" not in it["metadata"]]
-        told = [(it["metadata"]["annotations"]["jobform.dev/address"], it["metadata"]["labels"]["jobform.dev/attempt"]) for it in found]
+        found = [it["metadata"] for it in self.ours("jobs").values() if "deletionTimestamp" not in it["metadata"]]
+        told = [(it["annotations"]["jobform.dev/address"], it["labels"]["jobform.dev/attempt"]) for it in found]
         assert len(dict(told)) == len(told), f"two Jobs stand for one address: {told}"
         return dict(told)
 

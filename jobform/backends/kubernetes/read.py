@@ -4,14 +4,15 @@ An object that a list lacks is asked for by name before it counts as gone, and n
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from jobform.backends.kubernetes.composed import Manifest
 from jobform.backends.kubernetes.current import Current
 from jobform.backends.kubernetes.look import Seen, actuals, seen_of
 from jobform.backends.kubernetes.names import LINEAGE
 from jobform.backends.kubernetes.refs import JobRef
-from jobform.backends.kubernetes.site import Site, uid_of
+from jobform.backends.kubernetes.site import Site, is_unserved, uid_of
 from jobform.clients.kube.errors import KubeError
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
@@ -31,6 +32,15 @@ class Reader:
         self._site = site
         self._current = Current(site)
         self._ending = ending
+        self._changed: set[str] = set()
+
+    @contextmanager
+    def changing(self, ref: Ref) -> Iterator[None]:
+        """Around a call that may change a run: a watch is not believed about it again until it shows what a fresh look shows."""
+        try:
+            yield
+        finally:
+            self._changed.add(JobRef.parse(ref).uid)
 
     def read(self, refs: Collection[Ref]) -> Mapping[Ref, Answer]:
         """The present of every ref. A group whose list fails is answered with ReadErrors."""
@@ -49,6 +59,8 @@ class Reader:
                 answers |= self._group(api, name, namespace, known) if known else {}
             except KubeError as error:
                 failed = error.backend_error(f"the {name} objects of namespace {namespace} could not be read")
+                if is_unserved(error):
+                    failed.detail = f"The cluster does not serve {name} of {api}; its definition may have been removed."
                 answers |= dict.fromkeys(known, ReadError(failed.summary, failed.detail, failed.retryable))
         return answers
 
@@ -71,7 +83,8 @@ class Reader:
     def _group(self, api: str, name: str, namespace: str, group: Mapping[Ref, JobRef]) -> dict[Ref, Answer]:
         wanted = {job.uid: job for job in group.values()}
         path = self._site.path(api, name, namespace)
-        found = self._followed(path, wanted)
+        shown = self._followed(path, wanted)
+        found = {uid: seen for uid, seen in shown.items() if uid not in self._changed}
         if ending := {uid for uid, seen in found.items() if seen.judged.decided is not None or seen.judged.deleting}:
             self._ending([ref for ref, job in group.items() if job.uid in ending])
         missing = {uid: job for uid, job in wanted.items() if uid not in found}
@@ -86,8 +99,10 @@ class Reader:
                 found[uid] = seen_of(self._site.kind(job), obj)
             else:
                 gone = gone or obj is None
+                self._changed.discard(uid)
         if gone:
             self._site.believe_absence(namespace)
+        self._changed -= {uid for uid in missing.keys() & shown.keys() & found.keys() if shown[uid].version == found[uid].version}
         told = actuals(self._site, namespace, list(found.values()), self._current.pods)
         return {ref: told.get(job.uid, Gone()) for ref, job in group.items()}
 

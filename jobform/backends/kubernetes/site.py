@@ -124,7 +124,12 @@ class Site:
 
 def is_absent(error: KubeError) -> bool:
     """Whether an answer says that one object is not there, and not that its whole type is not."""
-    return error.status == 404 and not any(words in error.message for words in _NO_TYPE)
+    return error.status == 404 and not is_unserved(error)
+
+
+def is_unserved(error: KubeError) -> bool:
+    """Whether an answer says that the server does not have a type at all, as when its definition was removed."""
+    return error.status == 404 and any(words in error.message for words in _NO_TYPE)
 
 
 @contextmanager
