@@ -161,6 +161,8 @@ class Wire:
         except (wire.NewConnectionError, wire.ConnectTimeoutError, wire.ProxyError, wire.NameResolutionError) as error:
             raise self._failed(request, "Unreachable", f"cannot connect to {self._where()}: {_plain(error)}", False) from error
         except wire.SSLError as error:
+            if _is_end(error):  # of a server that stops, perhaps in the middle of a greeting: not of its certificate
+                raise self._failed(request, "Cut", f"the connection to {self._where()} broke: {_plain(error)}", True) from error
             raise self._failed(request, "TLS", f"no trusted connection to {self._where()}: {_plain(error)}", False) from error
         except (wire.TimeoutError, TimeoutError) as error:
             raise self._failed(request, "Timeout", f"no answer in time from {self._where()}", True) from error
@@ -307,6 +309,13 @@ def _warnings(values: list[str]) -> tuple[str, ...]:
         text = value.partition('"')[2].rpartition('"')[0].replace('\\"', '"') or value
         texts[short(text)] = None
     return tuple(texts)[:20]
+
+
+def _is_end(error: Exception) -> bool:
+    """Whether TLS failed because the other side ended the connection."""
+    import ssl
+
+    return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in error.args)
 
 
 _OBJECT = re.compile(r"^(?:<[^>]*>|\w+\(host=[^)]*\)): ")

@@ -267,6 +267,27 @@ def test_tls_that_is_no_tls_is_told(serve: Serve) -> None:
     assert (error.reason, error.retryable) == ("TLS", False)
 
 
+def test_a_server_that_ends_in_the_middle_of_a_greeting_is_no_wrong_certificate() -> None:
+    """As one does that is being restarted: it is asked again."""
+    greeted: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def greet() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    greeted.append(connection.recv(65536))
+
+        threading.Thread(target=greet, daemon=True).start()
+        client = connect(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        error = failure(lambda: client.get(JOBS))
+        listener.shutdown(socket.SHUT_RDWR)
+    assert (error.reason, error.retryable) == ("Cut", True)
+    assert len(greeted) > 1
+
+
 def test_warnings_are_collected(serve: Serve) -> None:
     server = serve([Reply(headers={"Warning": '299 - "unknown field \\"spec.x\\""'})])
     assert connect(server.url).get(JOBS).warnings == ('unknown field "spec.x"',)
