@@ -59,7 +59,7 @@ def test_what_is_not_ours_stays(desk: Desk) -> None:
 
 def test_what_cannot_be_removed_is_told(desk: Desk) -> None:
     mark = cut(desk, manifest("mine", CONFIG), named(desk, "mine"))
-    with closing(Desk(desk.cluster, desk.namespace, user="viewer")) as viewer:
-        with pytest.raises(BackendError, match="never arrived, could not be removed"):
-            viewer.backend.abandon(mark, [])
+    viewer = Desk(desk.cluster, desk.namespace, user="viewer")
+    with closing(viewer), pytest.raises(BackendError, match="never arrived, could not be removed"):
+        viewer.backend.abandon(mark, [])
     assert config(desk)
