@@ -112,7 +112,7 @@ class KubeError(Exception):
 
     def backend_error(self, summary: str) -> BackendError:
         """The same for the engine."""
-        detail = f"{self}. {self.hint}" if self.hint else str(self)
+        detail = f"{self}; {self.hint}" if self.hint else str(self)
         return BackendError(
             summary, detail, retryable=self.retryable, ambiguous=self.ambiguous, retry_after=self.retry_after,
         )

@@ -1,40 +1,33 @@
-"""From settings and an environment to a server and proof of who we are, by the loaders of the `kubernetes` package.
+"""From settings and an environment to a server and proof of who we are, with kubectl's rules.
 
-Where the package decides otherwise than kubectl, kubectl's rule holds here: of several files the first that names a
-`current-context` decides; `proxy-url` and impersonation count; a credential plug-in that fails is an error, not an anonymous
-request; a loopback server is never asked through a proxy.
+A credential plug-in that fails is an error, not an anonymous request; a loopback server is never asked through a proxy.
 """
 
 import base64
+import binascii
 import ipaddress
 import os
-import ssl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from jobform.clients.kube.errors import KubeError
+from jobform.clients.kube.kubeconfig import Entry, read_kubeconfig, refused
 from jobform.clients.kube.plugin import Plugin, PluginError
 from jobform.clients.kube.settings import KubeSettings
 from jobform.clients.kube.text import short
-
-if TYPE_CHECKING:
-    from kubernetes.client import Configuration  # type: ignore[import-untyped]  # the package has no types
-    from kubernetes.config.kube_config import ConfigNode, KubeConfigMerger  # type: ignore[import-untyped]  # the package has no types
+from jobform.clients.kube.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
     """A server and the credentials for it.
 
-    configuration: the package's, with TLS files, proxy and token; its host is not to be used, the loader's hook sets it back to
-    the context's. context, user: names, "" inside a cluster. source: where the server came from, for people. namespace: the one
-    that applies. expires: when the credentials end, None when nobody says. headers: sent with every request (impersonation).
-    verified: whether the server's certificate is checked.
+    context, user: names, "" inside a cluster. source: where the server came from, for people. namespace: the one that applies.
+    proof: the present value of the authorization header, "" for none. expires: when the credentials end, None when nobody says.
+    headers: sent with every request (impersonation).
     """
 
     server: str
@@ -43,7 +36,8 @@ class Login:
     source: str
     namespace: str
     namespace_source: str
-    configuration: "Configuration" = field(repr=False)
+    trust: Trust
+    proof: Callable[[], str] = field(default=lambda: "", repr=False)
     expires: datetime | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -54,15 +48,14 @@ class Login:
 
     @property
     def verified(self) -> bool:
-        return bool(self.configuration.verify_ssl)
+        """Whether the server's certificate is checked."""
+        return self.trust.verified
 
     def authorization(self) -> str:
-        """The present value of the header, "" for none; the loader may read a rotated token file. Raises KubeError."""
-        with _told(self.source):
-            value = self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        text = str(value or "").strip()
+        """The present value of the header, "" for none; a token file is read again. Raises KubeError."""
+        text = self.proof().strip()
         if not text.isprintable() or not text.isascii():
-            raise _refused(f"the token for {self.source} is not one line of plain characters")
+            raise refused(f"the token for {self.source} is not one line of plain characters")
         return text
 
 
@@ -72,16 +65,15 @@ def log_in(settings: KubeSettings, environ: Mapping[str, str]) -> Login:
     if paths:
         return _from_kubeconfig(paths, settings, environ)
     if settings.context:
-        raise _refused(f"context {settings.context} is asked for, but there is no kubeconfig", "set `kubeconfig` or KUBECONFIG")
+        raise refused(f"context {settings.context} is asked for, but there is no kubeconfig", "set `kubeconfig` or KUBECONFIG")
     if settings.server:
-        configuration = _configuration(environ, settings.server, None)
-        return Login(
-            settings.server, "", "", "the setting `server`", settings.namespace or "default",
-            "the setting `namespace`" if settings.namespace else "the default", configuration,
-        )
+        namespace = settings.namespace or "default"
+        told_by = "the setting `namespace`" if settings.namespace else "the default"
+        trust = _trust(settings.server, environ)
+        return Login(settings.server, "", "", "the setting `server`", namespace, told_by, trust)
     if "KUBERNETES_SERVICE_HOST" in environ:
         return _in_cluster(settings, environ)
-    raise _refused(
+    raise refused(
         "there is no kubeconfig and this is not inside a cluster", "set `kubeconfig` or KUBECONFIG, or make ~/.kube/config",
     )
 
@@ -92,13 +84,13 @@ def _kubeconfigs(settings: KubeSettings, environ: Mapping[str, str]) -> list[Pat
     if settings.kubeconfig:
         path = _expanded(settings.kubeconfig, home)
         if not path.is_file():
-            raise _refused(f"the kubeconfig {path} does not exist", "it comes from the setting `kubeconfig`")
+            raise refused(f"the kubeconfig {path} does not exist", "it comes from the setting `kubeconfig`")
         return [path]
     if listed := environ.get("KUBECONFIG", ""):
         paths = [_expanded(text, home) for text in listed.split(os.pathsep) if text]
         existing = [path for path in paths if path.is_file()]
         if paths and not existing:
-            raise _refused(f"no file of KUBECONFIG={short(listed)} exists", "unset it to use ~/.kube/config")
+            raise refused(f"no file of KUBECONFIG={short(listed)} exists", "unset it to use ~/.kube/config")
         return existing
     usual = Path(home) / ".kube" / "config"
     return [usual] if home and usual.is_file() else []
@@ -109,67 +101,78 @@ def _expanded(text: str, home: str) -> Path:
 
 
 def _from_kubeconfig(paths: list[Path], settings: KubeSettings, environ: Mapping[str, str]) -> Login:
-    from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
-
     shown = os.pathsep.join(str(path) for path in paths)
-    with _told(shown):
-        merger = KubeConfigMerger(shown)
-        if merger.config is None:
-            raise _refused(f"{shown} is empty")
-        name = settings.context or _current_context(merger)
-        if not name:
-            raise _refused(f"{shown} has no current-context", "set `context`, or run kubectl config use-context")
-        context = _named(merger, "contexts", name, shown)["context"]
-        cluster = _named(merger, "clusters", context["cluster"], shown)["cluster"]
-        user_name = str(context.safe_get("user") or "")
-        source = f"context {short(name)} of {shown}"
-        expires, headers, save = _prepare_user(merger, user_name, cluster, settings, environ, source)
-        server = settings.server or str(cluster.safe_get("server") or "")
-        if not server:
-            raise _refused(f"{source} has no server")
-        configuration = _configuration(environ, server, cluster.safe_get("proxy-url"))
-        KubeConfigLoader(
-            config_dict=merger.config, active_context=name, config_base_path=None, config_persister=save,
-        ).load_and_set(configuration)
-        _check_auth_provider(merger, user_name, configuration, source)
-        from_context = str(context.safe_get("namespace") or "")
-    namespace = settings.namespace or from_context or "default"
-    told_by = "the setting `namespace`" if settings.namespace else source if from_context else "the default"
+    config = read_kubeconfig(paths, shown)
+    name = settings.context or config.current
+    if not name:
+        raise refused(f"{shown} has no current-context", "set `context`, or run kubectl config use-context")
+    context = config.context(name)
+    cluster, user = config.cluster(context.text("cluster")), config.user(context.text("user"))
+    source = f"context {short(name)} of {shown}"
+    server = settings.server or cluster.text("server")
+    if not server:
+        raise refused(f"{source} has no server")
+    user, expires = _with_plugin(user, cluster, settings, environ, source)
+    proof = _proof(user, paths, name, environ, source)
+    trust = _trust(server, environ, cluster, user, source)
+    namespace = settings.namespace or context.text("namespace") or "default"
+    told_by = "the setting `namespace`" if settings.namespace else source if context.text("namespace") else "the default"
     if settings.server:
         source = f"the setting `server`, {source}"
-    return Login(server, name, user_name, source, namespace, told_by, configuration, expires, headers)
+    headers = tuple(_impersonation(user.content))
+    return Login(server, name, context.text("user"), source, namespace, told_by, trust, proof, expires, headers)
 
 
-def _current_context(merger: "KubeConfigMerger") -> str:
-    """kubectl takes the first file that names one; the package's merger takes the last."""
-    for content in merger.config_files.values():
-        if isinstance(content, dict) and content.get("current-context"):
-            return str(content["current-context"])
-    return ""
+def _with_plugin(
+    user: Entry, cluster: Entry, settings: KubeSettings, environ: Mapping[str, str], source: str,
+) -> tuple[Entry, datetime | None]:
+    """The user with a plug-in's answer in the plug-in's place, and when that ends."""
+    spec = user.content.get("exec")
+    if spec is None or {"auth-provider", "token", "tokenFile"} & user.content.keys():
+        return user, None
+    plugin = Plugin(spec if isinstance(spec, dict) else {}, user.folder, cluster.content)
+    try:
+        status = plugin.run(environ, settings.plugin, attended=settings.attended)
+    except PluginError as error:
+        raise refused(f"the credential plug-in {short(plugin.command, 200)} of {source} failed: {error}", error.hint) from error
+    content = {key: value for key, value in user.content.items() if key != "exec"} | _as_user(status)
+    return Entry(user.name, content, user.folder), _moment(status.get("expirationTimestamp"))
 
 
-def _named(merger: "KubeConfigMerger", item: str, name: object, shown: str) -> "ConfigNode":
-    node = merger.config[item].get_with_name(name, safe=True)
-    if node is None:
-        known = ", ".join(sorted(short(entry["name"], 80) for entry in merger.config[item].value)[:20])
-        raise _refused(f"{shown} has no {item[:-1]} {short(name)}", f"it has: {known or 'none'}")
-    return node
+def _as_user(status: Mapping[str, Any]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    if token := status.get("token"):
+        given["token"] = str(token)
+    if certificate := status.get("clientCertificateData"):
+        given["client-certificate-data"] = base64.b64encode(str(certificate).encode()).decode()
+        given["client-key-data"] = base64.b64encode(str(status["clientKeyData"]).encode()).decode()
+    return given
 
 
-def _prepare_user(
-    merger: "KubeConfigMerger", name: str, cluster: "ConfigNode", settings: KubeSettings, environ: Mapping[str, str], source: str,
-) -> tuple[datetime | None, tuple[tuple[str, str], ...], Callable[[], None]]:
-    """Put a plug-in's answer in the plug-in's place. Returns when it expires, impersonation headers and how to save changes."""
-    node = merger.config["users"].get_with_name(name, safe=True) if name else None
-    user = node["user"] if node is not None and isinstance(node.value.get("user"), dict) else None
-    if node is None or user is None:
-        return None, (), merger.save_changes
-    headers = tuple(_impersonation(user.value))
-    if "exec" in user and not ({"auth-provider", "token", "tokenFile"} & user.value.keys()):
-        status = _run_plugin(user, cluster, settings, environ, source)
-        node.value["user"] = {key: value for key, value in user.value.items() if key != "exec"} | _as_user(status)
-        return _moment(status.get("expirationTimestamp")), headers, lambda: None
-    return None, headers, _trusting_save(merger, user, environ)
+def _proof(user: Entry, paths: list[Path], context: str, environ: Mapping[str, str], source: str) -> Callable[[], str]:
+    """How the authorization header is made. A file of a token goes before a token beside it, as long as it can be read."""
+    if user.content.get("auth-provider") is not None:
+        from jobform.clients.kube.provider import provided
+
+        return provided(user, paths, context, environ, source)
+    token, file = user.text("token"), user.file("tokenFile")
+    if file is not None:
+        return lambda: f"Bearer {_token_in(file, token, source)}"
+    if token:
+        return lambda: f"Bearer {token}"
+    if user.text("username"):
+        basic = base64.b64encode(f"{user.text('username')}:{user.text('password')}".encode()).decode()
+        return lambda: f"Basic {basic}"
+    return lambda: ""
+
+
+def _token_in(file: Path, otherwise: str, source: str) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        if otherwise:
+            return otherwise
+        raise refused(f"{source} cannot be used: its token file {file} cannot be read") from error
 
 
 def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -183,62 +186,36 @@ def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"Impersonate-Extra-{key}", str(value)
 
 
-def _run_plugin(
-    user: "ConfigNode", cluster: "ConfigNode", settings: KubeSettings, environ: Mapping[str, str], source: str,
-) -> Mapping[str, Any]:
-    spec = user["exec"].value
-    directory = Path(user.path).absolute().parent if user.path else Path.cwd()
-    plugin = Plugin(spec if isinstance(spec, dict) else {}, directory, cluster.value)
+def _trust(
+    server: str, environ: Mapping[str, str], cluster: Entry | None = None, user: Entry | None = None, source: str = "",
+) -> Trust:
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise refused(f"{short(parts._replace(netloc=parts.hostname or '').geturl())} is not the URL of an API server")
+    own = cluster.text("proxy-url") if cluster else ""
+    no_proxy = "" if own else environ.get("no_proxy", environ.get("NO_PROXY", ""))
+    proxy = own or _proxy(server, environ)
+    if cluster is None or user is None:
+        return Trust(proxy=proxy, no_proxy=no_proxy)
+    certificate = _material(user, "client-certificate", source)
+    return Trust(
+        _material(cluster, "certificate-authority", source), cluster.content.get("insecure-skip-tls-verify") is not True,
+        cluster.text("tls-server-name"), certificate, _material(user, "client-key", source) if certificate else None, proxy,
+        no_proxy,
+    )
+
+
+def _material(entry: Entry, key: str, source: str) -> str | None:
+    """What is given as data, else what is in the file that is named."""
     try:
-        return plugin.run(environ, settings.plugin, attended=settings.attended)
-    except PluginError as error:
-        raise _refused(f"the credential plug-in {short(plugin.command, 200)} of {source} failed: {error}", error.hint) from error
-
-
-def _as_user(status: Mapping[str, Any]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    if token := status.get("token"):
-        given["token"] = str(token)
-    if certificate := status.get("clientCertificateData"):
-        given["client-certificate-data"] = base64.b64encode(str(certificate).encode()).decode()
-        given["client-key-data"] = base64.b64encode(str(status["clientKeyData"]).encode()).decode()
-    return given
-
-
-def _trusting_save(merger: "KubeConfigMerger", user: "ConfigNode", environ: Mapping[str, str]) -> Callable[[], None]:
-    """Let an OIDC refresh check the issuer's certificate: without an authority of its own the package would check nothing.
-
-    The authority is for this process only; saving a refreshed token leaves it out of the file.
-    """
-    provider = user.value.get("auth-provider")
-    config = provider.get("config") if isinstance(provider, dict) else None
-    save_changes: Callable[[], None] = merger.save_changes
-    if not isinstance(config, dict) or {"idp-certificate-authority", "idp-certificate-authority-data"} & config.keys():
-        return save_changes
-    bundle = environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
-    if not bundle:
-        from certifi import where
-
-        bundle = where()
-    config["idp-certificate-authority"] = bundle
-
-    def save() -> None:
-        del config["idp-certificate-authority"]
-        try:
-            save_changes()
-        finally:
-            config["idp-certificate-authority"] = bundle
-
-    return save
-
-
-def _check_auth_provider(merger: "KubeConfigMerger", user: str, configuration: "Configuration", source: str) -> None:
-    """A provider that the package does not know, or a token it could not read, leaves the request anonymous."""
-    node = merger.config["users"].get_with_name(user, safe=True) if user else None
-    provider = (node.value.get("user") or {}).get("auth-provider") if node is not None else None
-    if provider and not configuration.api_key:
-        name = short(provider.get("name") if isinstance(provider, dict) else provider, 60)
-        raise _refused(f"the auth-provider {name} of {source} gave no token", "use a credential plug-in (`exec`) instead")
+        if data := entry.text(f"{key}-data"):
+            return base64.b64decode(data, validate=False).decode("utf-8")
+        file = entry.file(key)
+        return file.read_text("utf-8") if file else None
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise refused(f"{source} cannot be used: its {key} cannot be read") from error
+    except OSError as error:
+        raise refused(f"{source} cannot be used: {error.filename}: {error.strerror}") from error
 
 
 def _moment(text: object) -> datetime | None:
@@ -250,45 +227,36 @@ def _moment(text: object) -> datetime | None:
 
 
 def _in_cluster(settings: KubeSettings, environ: Mapping[str, str]) -> Login:
-    from kubernetes.config.incluster_config import InClusterConfigLoader  # type: ignore[import-untyped]  # the package has no types
-
+    """Kubernetes gives every pod the address of the API server and the files of its service account."""
     directory = settings.service_account
     source = f"the service account in {directory}"
-    configuration = _configuration(environ, "", None)
-    with _told(source):
-        InClusterConfigLoader(
-            token_filename=str(directory / "token"), cert_filename=str(directory / "ca.crt"), environ=environ,
-        ).load_and_set(configuration)
-    server = str(configuration.host)
-    configuration.proxy = _proxy(server, environ)
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
+    server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+    token = directory / "token"
+    try:
+        authority = (directory / "ca.crt").read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise refused(f"{source} cannot be used: ca.crt cannot be read") from error
+    if not authority.strip() or not _token_in(token, "", source):
+        raise refused(f"{source} cannot be used: its token or ca.crt is empty")
     try:
         own = (directory / "namespace").read_text("utf-8").strip()
     except (OSError, ValueError):
         own = ""  # the file is a convenience of the kubelet; without it the namespace is the usual one
     told_by = "the setting `namespace`" if settings.namespace else source if own else "the default"
-    return Login(server, "", "", source, settings.namespace or own or "default", told_by, configuration)
+    plain = _trust(server, environ)
+    return Login(
+        server, "", "", source, settings.namespace or own or "default", told_by,
+        Trust(authority, proxy=plain.proxy, no_proxy=plain.no_proxy), lambda: f"Bearer {_token_in(token, '', source)}",
+    )
 
 
-def _configuration(environ: Mapping[str, str], server: str, proxy_url: object) -> "Configuration":
-    """The package's settings with proxies from this environment instead of the process's."""
-    from kubernetes.client import Configuration
-
-    parts = urlsplit(server) if server else None
-    if parts is not None and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username):
-        raise _refused(f"{short(parts._replace(netloc=parts.hostname or '').geturl())} is not the URL of an API server")
-    configuration = Configuration()
-    configuration.host = server.rstrip("/")
-    configuration.proxy = str(proxy_url) if proxy_url else _proxy(server, environ)
-    configuration.no_proxy = "" if proxy_url else environ.get("no_proxy", environ.get("NO_PROXY", ""))
-    return configuration
-
-
-def _proxy(server: str, environ: Mapping[str, str]) -> str | None:
+def _proxy(server: str, environ: Mapping[str, str]) -> str:
     parts = urlsplit(server)
     if is_loopback(parts.hostname or ""):
-        return None
+        return ""
     name = f"{parts.scheme}_proxy"
-    return environ.get(name) or environ.get(name.upper()) or None
+    return environ.get(name) or environ.get(name.upper()) or ""
 
 
 def is_loopback(host: str) -> bool:
@@ -299,21 +267,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-@contextmanager
-def _told(source: str) -> Iterator[None]:
-    """Whatever the package raises becomes one line. Its texts can quote whole users: what follows a brace is left out."""
-    try:
-        yield
-    except KubeError:
-        raise
-    except Exception as error:  # the loaders parse foreign files and run foreign refreshes: any type may come out
-        mark = getattr(error, "problem_mark", None)
-        said = short(str(error).partition("{")[0], 300) or type(error).__name__
-        why = f"not YAML, line {mark.line + 1}" if mark is not None else said
-        raise _refused(f"{source} cannot be used: {why}") from error
-
-
-def _refused(message: str, hint: str = "") -> KubeError:
-    return KubeError(0, "Credentials", message, hint=hint)

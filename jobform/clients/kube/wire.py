@@ -176,7 +176,7 @@ class Wire:
 
     def _where(self) -> str:
         parts = urlsplit(self.login.server)
-        proxy = self.login.configuration.proxy
+        proxy = self.login.trust.proxy_for(self.login.base)
         through = f" through the proxy {urlsplit(proxy).hostname}" if proxy else ""
         return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}{through} ({self.login.source})"
 
@@ -218,29 +218,12 @@ class Stream:
 
 
 def _open_pool(login: Login, parallelism: int) -> "PoolManager":
-    """The pool of the package's own client: TLS, proxy and NO_PROXY as it reads them, with keep-alive and dead-peer detection."""
-    import socket
-
     import urllib3
-    from kubernetes.client import ApiClient  # type: ignore[import-untyped]  # the package has no types
 
-    options: list[tuple[int, int, int]] = [
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    ]
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):  # not on every system
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    login.configuration.host = login.base  # by which NO_PROXY is judged
-    login.configuration.socket_options = options
-    login.configuration.connection_pool_maxsize = parallelism + _STREAMS
-    if not login.verified:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # told once, by whoever proves the scope
     try:
-        pool: PoolManager = ApiClient(configuration=login.configuration).rest_client.pool_manager
-    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        return login.trust.pool(login.base, parallelism + _STREAMS)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise KubeError(0, "Credentials", f"{login.source} cannot be used: {short(error)}") from error
-    return pool
 
 
 def _lower(response: "BaseHTTPResponse") -> dict[str, str]:

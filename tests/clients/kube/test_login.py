@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import stat
 import subprocess
 import sys
 import textwrap
@@ -327,10 +326,9 @@ def test_a_plugin_may_give_a_certificate(tmp_path: Path) -> None:
     answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
               "status": {"clientCertificateData": PEM, "clientKeyData": "KEY\n"}}
     path = write(tmp_path / "c", user=plugin(script(tmp_path / "plugin", f"print({json.dumps(json.dumps(answer))})")))
-    configuration = login(path).configuration
-    assert Path(configuration.cert_file).read_text() == PEM
-    assert Path(configuration.key_file).read_text() == "KEY\n"
-    assert stat.S_IMODE(Path(configuration.key_file).stat().st_mode) == 0o600
+    trust = login(path).trust
+    assert (trust.certificate, trust.key) == (PEM, "KEY\n")
+    assert "KEY" not in repr(trust)
 
 
 def test_an_auth_provider_that_nobody_knows_is_no_anonymous_request(tmp_path: Path) -> None:
@@ -365,7 +363,7 @@ def test_inside_a_cluster_the_service_account_is_used(tmp_path: Path) -> None:
     found = login(environ=environ, service_account=account)
     assert (found.server, found.namespace) == ("https://[fd00::1]:443", "team")
     assert found.authorization().lower() == "bearer sa-token"
-    assert found.configuration.ssl_ca_cert == str(account / "ca.crt")
+    assert found.trust.authority == PEM
     assert str(account) in found.source
     write(tmp_path / ".kube" / "config")
     assert login(environ={**environ, "HOME": str(tmp_path)}, service_account=account).context == "c", "a kubeconfig goes first"
