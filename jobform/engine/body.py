@@ -5,19 +5,23 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from jobform.model.state import Desired
-from jobform.model.values import Json, is_deferred
+from jobform.model.values import Json, Path, is_deferred
 from jobform.protocols import UNKNOWN_TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret."""
+    """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret.
+
+    changes: of an update, the paths in the spec that differ from what was applied.
+    """
 
     spec: dict[str, Json] = field(repr=False)
     described: dict[str, Json]
     hash: str
     used: Mapping[str, Json]
     masks: tuple[str, ...] = field(default=(), repr=False)
+    changes: tuple[Path, ...] = ()
 
 
 def placeholders(spec: Mapping[str, Json]) -> dict[str, Json]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jobform.engine.body import Body, placeholders
-from jobform.engine.compare import changeable, in_place
+from jobform.engine.compare import changeable, differing, in_place
 from jobform.engine.means import Means
 from jobform.engine.todo import Call
 from jobform.model.address import address_key, mark_text, parse_address, remote_name, token
@@ -67,8 +67,10 @@ def _update(
     assert desired
     fixed = record.accepted.fixed if record.accepted else ()
     schema = means.schema(desired.type)
-    spec = in_place(schema, state.spec(attempt.applied), state.spec(desired.spec), changeable(attempt), fixed)
-    body = means.resolve(address, desired, spec, outputs_for(state, desired))
+    applied = state.spec(attempt.applied)
+    spec = in_place(schema, applied, state.spec(desired.spec), changeable(attempt), fixed)
+    resolved = means.resolve(address, desired, spec, outputs_for(state, desired))
+    body = replace(resolved, changes=differing(schema, applied, spec))
     intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
     return replace(intent, spec=digest(spec), used=body.used, held=schema.holds_back(spec)), body, spec
 

@@ -56,12 +56,14 @@ class Submission:
     """What to run. spec: fully resolved, secrets included, so it is never logged or stored.
 
     masks: secret values to blank in whatever is kept. described: the same spec with secrets as references, safe to show.
+    changes: of an update, the paths in the spec that differ from what was applied; none when it only takes back what is not ours.
     """
 
     address: str
     spec: dict[str, Json] = field(repr=False)
     described: dict[str, Json] = field(default_factory=dict)
     masks: tuple[str, ...] = field(default=(), repr=False)
+    changes: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

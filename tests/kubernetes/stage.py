@@ -13,6 +13,7 @@ from tests.kubernetes.project import IMAGE, TIMEOUT, Project
 from tests.support import Result, Warm
 
 PATIENCE = 60.0
+POLICY: tuple[str, ...] = ("rerun", "on_change_while_running", "ignore_drift", "protect", "generation")
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Stage(Project):
         return done
 
     def plan(self, *arguments: str, expect: int = 0) -> Any:
-        """What `plan --detailed-exitcode --format json` says. expect: 0 for nothing to do, 2 for changes and for what is blocked."""
+        """What `plan --detailed-exitcode --format json` says. expect: 0 for nothing to do, 2 for changes and blocks."""
         done = self.run("plan", "--detailed-exitcode", "--format", "json", *arguments)
         assert done.exit == expect, done
         return done.json
@@ -70,9 +71,13 @@ class Stage(Project):
 
     def reach(self, phases: Mapping[str, str]) -> dict[str, Any]:
         """Wait until `status` says these phases."""
-        return self.until(self.status, lambda seen: all(seen[name]["phase"] == phase for name, phase in phases.items()))
+        return self.until(lambda seen: all(seen[name]["phase"] == phase for name, phase in phases.items()))
 
-    def until(self, look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+    def attempt(self, address: str, number: int) -> None:
+        """Wait, with `advance`, until this attempt was begun."""
+        self.wait(lambda: (self.run("advance"), self.status()[address]["attempt"])[1], lambda seen: seen == number)
+
+    def wait(self, look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
         end = time.monotonic() + PATIENCE
         while not good(seen := look()):
             assert time.monotonic() < end, seen
@@ -101,7 +106,7 @@ class Stage(Project):
         """Wait until the pods of these Jobs run."""
         for address in addresses:
             name = self.live(address)["metadata"]["name"]
-            self.api.wait(f"{self.path}/{name}", lambda job: bool((job or {}).get("status", {}).get("ready")), what=f"{address} to run")
+            self.api.wait(f"{self.path}/{name}", lambda job: bool(job and job["status"].get("ready")), what=f"{address} to run")
 
     def let_end(self, address: str, code: int = 0) -> None:
         """Let every pod of a simulated Job exit."""
@@ -127,21 +132,23 @@ def pods(end: str = "never", after: str = "", code: int | None = None) -> dict[s
 
 def image_job(end: str = "never", *, code: int | None = None, **more: Any) -> Object:
     """A job of the vocabulary whose simulated pods behave so."""
-    policy = {key: more.pop(key) for key in ("rerun", "on_change_while_running", "ignore_drift", "protect", "generation")
-              if key in more}
+    policy = {key: more.pop(key) for key in POLICY if key in more}
     annotations = pods(end, code=code)
     spec = {"image": IMAGE, "command": ["sh", "-c", "exit 0"], "retries": 0, "pod_annotations": annotations, **more}
     return {"backend": "cluster", **policy, "spec": spec}
 
 
-def document(name: str = "", end: str = "never", code: int | None = None, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
+def document(
+    name: str = "", end: str = "never", code: int | None = None, labels: Mapping[str, str] | None = None, **spec: Any,
+) -> Object:
     """A batch/v1 Job as people write it."""
     metadata: Object = ({"name": name} if name else {}) | ({"labels": dict(labels)} if labels else {})
     template = {
         "metadata": {"annotations": pods(end, code=code)},
         "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": IMAGE, "command": ["sh", "-c", "exit 0"]}]},
     }
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"backoffLimit": 0, "template": template, **spec}}
+    body = {"backoffLimit": 0, "template": template, **spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": body}
 
 
 def inline(*documents: Object, **policy: Any) -> Object:

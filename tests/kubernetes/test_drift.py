@@ -2,9 +2,17 @@
 
 from typing import Any
 
+from tests.backends.kubernetes.policies import injecting, patching
 from tests.cluster.cluster import Cluster
 from tests.kubernetes.stage import Stage, document, image_job, inline
-from tests.backends.kubernetes.policies import injecting
+
+PATCHES = """[
+    JSONPatch{op: "replace", path: "/metadata/labels/patched", value: "yes"},
+    JSONPatch{op: "add", path: "/spec/template/spec/tolerations/-",
+              value: Object.spec.template.spec.tolerations{key: "injected", operator: "Exists"}},
+    JSONPatch{op: "add", path: "/spec/template/spec/nodeSelector/kubernetes.io~1arch", value: "amd64"},
+    JSONPatch{op: "replace", path: "/spec/template/spec/containers/0/imagePullPolicy", value: "IfNotPresent"}
+]"""
 
 
 def test_what_webhooks_put_in_is_no_drift(play: Stage) -> None:
@@ -26,6 +34,32 @@ def test_what_webhooks_put_in_is_no_drift(play: Stage) -> None:
         play.plan()
 
 
+def test_what_webhooks_put_into_fields_of_ours_is_no_drift(stage: Stage) -> None:
+    """Lists and maps that are one field each, such as tolerations: the webhook adds to what was applied, and owns it then."""
+    whole = document(labels={"patched": "no"})
+    pod = whole["spec"]["template"]["spec"]
+    pod |= {"nodeSelector": {"zone": "a"}, "tolerations": [{"key": "own", "operator": "Exists"}]}
+    pod["containers"][0]["imagePullPolicy"] = "Never"
+    own = image_job(
+        node_selector={"zone": "a"}, tolerations=[{"key": "own", "operator": "Exists"}], image_pull_policy="Never",
+        labels={"patched": "no"},
+    )
+    with patching(stage.api, stage.namespace, PATCHES, whole):
+        stage.declare({"whole": inline(whole), "own": own})
+        stage.begin()
+        for address in ("whole", "own"):
+            job = stage.live(address)
+            assert len(job["spec"]["template"]["spec"]["tolerations"]) == 2, "the policy acts"
+        stage.plan()
+        whole["metadata"]["labels"]["team"] = own["spec"]["labels"]["team"] = "vision"
+        stage.declare({"whole": inline(whole), "own": own})
+        assert stage.judged() == dict.fromkeys(("whole", "own"), ("update", "spec_changed"))
+        stage.begin()
+        assert {stage.live(name)["metadata"]["labels"]["team"] for name in ("whole", "own")} == {"vision"}
+        assert len(stage.live("own")["spec"]["template"]["spec"]["tolerations"]) == 2, "nobody can change it now"
+        stage.plan()
+
+
 def test_annotations_and_labels_of_others_are_no_drift(play: Stage) -> None:
     play.declare({"own": image_job(labels={"team": "vision"}), "whole": inline(document(labels={"team": "vision"}))})
     play.begin()
@@ -39,7 +73,8 @@ def test_annotations_and_labels_of_others_are_no_drift(play: Stage) -> None:
 def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Stage) -> None:
     play.declare({
         "label": image_job(labels={"team": "vision"}), "count": inline(document(parallelism=1, completions=2)),
-        "time": image_job(timeout="1h"), "ignored": image_job(labels={"team": "vision"}, timeout="1h", ignore_drift=["labels", "timeout"]),
+        "time": image_job(timeout="1h"),
+        "ignored": image_job(labels={"team": "vision"}, timeout="1h", ignore_drift=["labels", "timeout"]),
         "gone": image_job(labels={"team": "vision"}),
     })
     play.begin()
@@ -52,14 +87,16 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     play.patch(path("gone"), {"metadata": {"labels": {"team": None}}}, "kubectl-label")
     play.patch(path("count"), {"spec": {"parallelism": 2}}, "kubectl-patch")
     play.patch(path("time"), {"spec": {"activeDeadlineSeconds": 60}}, "kubectl-edit")
-    play.patch(path("ignored"), {"spec": {"activeDeadlineSeconds": 60}, "metadata": {"labels": {"team": "audio"}}}, "kubectl-edit")
+    both = {"spec": {"activeDeadlineSeconds": 60}, "metadata": {"labels": {"team": "audio"}}}
+    play.patch(path("ignored"), both, "kubectl-edit")
     made = play.changes()
     assert {name: (each["action"], each["reason"]) for name, each in made.items()} == {
         "label": ("update", "drifted"), "count": ("update", "drifted"), "time": ("update", "drifted"),
         "ignored": ("no-op", "in_progress"), "gone": ("update", "drifted"),
     }
     told = {
-        name: {field["path"]: (field["before"], field["after"], field["by"]) for field in each["fields"]} for name, each in made.items()
+        name: {field["path"]: (field["before"], field["after"], field["by"]) for field in each["fields"]}
+        for name, each in made.items()
     }
     assert told["label"] == {"spec.labels.team": ("vision", "audio", "kubectl-label")}
     assert told["count"] == {"spec.objects.Job.spec.parallelism": (1, 2, "kubectl-patch")}

@@ -1,12 +1,8 @@
 """Whose object it is: names that people give, objects that strangers make or remove, and what goes with a job."""
 
-from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
 
-from tests.cluster.api import Object
 from tests.kubernetes.stage import Stage, document, image_job, inline
 
 SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"lr": "0.1"}}
@@ -25,7 +21,7 @@ def test_what_was_removed_by_hand_is_lost_and_held(play: Stage) -> None:
     play.plan()
     for address in ("runs", "ended", "whole"):
         play.api.delete(path_of(play, address))
-    play.until(lambda: play.api.items(play.path), lambda found: not found)
+    play.wait(lambda: play.api.items(play.path), lambda found: not found)
     lost = {"runs": ("hold", "lost"), "whole": ("hold", "lost"), "ended": ("no-op", "unchanged")}
     assert play.judged(expect=0) == lost
     play.begin(expect=8)
@@ -43,14 +39,14 @@ def test_what_never_started_is_missed_all_the_same(stage: Stage) -> None:
     stage.begin()
     stage.plan()
     stage.api.delete(path_of(stage, "job"))
-    stage.until(lambda: stage.api.items(stage.path), lambda found: not found)
+    stage.wait(lambda: stage.api.items(stage.path), lambda found: not found)
     assert stage.judged(expect=0) == {"job": ("hold", "lost")}
 
 
 def test_a_time_to_live_of_ours_waits_for_the_record(play: Stage) -> None:
     play.declare({"own": image_job("", ttl="1s"), "whole": inline(document(end="", ttlSecondsAfterFinished=1))})
     play.finish()
-    play.until(lambda: play.api.items(play.path), lambda found: not found)
+    play.wait(lambda: play.api.items(play.path), lambda found: not found)
     assert play.judged(expect=0) == dict.fromkeys(("own", "whole"), ("no-op", "unchanged"))
     assert {each["phase"] for each in play.status().values()} == {"succeeded"}
 
@@ -60,7 +56,7 @@ def test_a_time_to_live_of_somebody_else_takes_the_proof_away(play: Stage) -> No
     play.begin()
     name = play.live("job")["metadata"]["name"]
     play.patch(f"{play.path}/{name}", {"spec": {"ttlSecondsAfterFinished": 0}}, "cleaner")
-    play.until(lambda: play.api.items(play.path), lambda found: not found)
+    play.wait(lambda: play.api.items(play.path), lambda found: not found)
     assert play.judged(expect=0) == {"job": ("hold", "lost")}
 
 
@@ -92,7 +88,8 @@ def test_a_fixed_field_of_a_live_job_is_refused_with_its_line(play: Stage) -> No
     play.begin(expect=7)
     assert play.judged("--allow-cancel", "file")["file"] == ("replace", "spec_changed")
     play.begin("--allow-cancel", "file", expect=7)
-    play.until(lambda: play.run("advance") and play.status()["file"], lambda seen: (seen["attempt"], seen["phase"]) == (2, "running"))
+    play.attempt("file", 2)
+    play.running("file")
     assert play.live("file")["metadata"]["name"] == "train"
 
 
@@ -109,7 +106,8 @@ def test_a_stranger_with_the_name_is_left_alone(stage: Stage) -> None:
         line = (stage.directory / where["file"]).read_text().splitlines()[where["line"] - 1]
         assert f'"name": "{name}"' in line, "the name in the manifest is what has to change"
     stage.begin(expect=7)
-    assert not any(entry["manager"] == "jobform" for it in stage.api.items(stage.path) for entry in it["metadata"]["managedFields"])
+    managers = {entry["manager"] for it in stage.api.items(stage.path) for entry in it["metadata"]["managedFields"]}
+    assert "jobform" not in managers
 
 
 def test_a_stranger_between_plan_and_apply_is_left_alone(stage: Stage) -> None:
@@ -154,5 +152,5 @@ def test_a_name_that_people_give_is_kept_over_runs(play: Stage) -> None:
     play.declare({})
     assert play.changes("--dangerous-allow-empty")["job"]["action"] == "delete"
     play.begin("--dangerous-allow-empty")
-    play.until(lambda: play.api.items(play.path), lambda found: not found)
+    play.wait(lambda: play.api.items(play.path), lambda found: not found)
     assert play.api.maybe(f"{configs}/settings") is None

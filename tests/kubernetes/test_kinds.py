@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.cluster.api import Object
@@ -36,7 +35,8 @@ AT, END = "2026-08-01T10:00:00Z", "2026-08-01T11:00:00Z"
 
 
 def template(command: str = "exit 0") -> Object:
-    return {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": IMAGE, "command": ["sh", "-c", command]}]}}
+    container = {"name": "main", "image": IMAGE, "command": ["sh", "-c", command]}
+    return {"spec": {"restartPolicy": "Never", "containers": [container]}}
 
 
 def replicas(key: str, **counts: int) -> Object:

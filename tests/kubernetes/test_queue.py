@@ -6,7 +6,7 @@ import pytest
 
 from tests.backends.kubernetes.policies import refusing
 from tests.cluster.api import Object
-from tests.cluster.kueue import GPU, GROUP, MAX_TIME_LABEL, LOCAL_QUEUE, QUEUE_LABEL, Kueue, install
+from tests.cluster.kueue import GPU, GROUP, LOCAL_QUEUE, MAX_TIME_LABEL, QUEUE_LABEL, Kueue, install
 from tests.kubernetes.stage import Stage, document, image_job, inline
 
 PRODUCT = "NVIDIA-H100-80GB-HBM3"
@@ -37,7 +37,8 @@ def queued(play: Stage) -> Stage:
 
 
 def install_queue(stage: Stage, kueue: Kueue, name: str) -> None:
-    body = {"apiVersion": LOCAL_QUEUE.api, "kind": "LocalQueue", "metadata": {"name": name}, "spec": {"clusterQueue": kueue.cluster_queue}}
+    spec = {"clusterQueue": kueue.cluster_queue}
+    body = {"apiVersion": LOCAL_QUEUE.api, "kind": "LocalQueue", "metadata": {"name": name}, "spec": spec}
     stage.api.apply(LOCAL_QUEUE.path(stage.namespace, name), body)
 
 
@@ -56,13 +57,14 @@ def suspends_sent(stage: Stage) -> list[str]:
 def test_no_plan_shows_what_a_queue_does(queued: Stage) -> None:
     with Kueue(queued.cluster, queued.namespace, hold=True, **FLAVOR) as kueue:
         queued.declare({
-            "own": gpus(1, node_selector={"nvidia.com/gpu.product": PRODUCT}), "whole": inline(whole(1)), "short": gpus(1, end=""),
+            "own": gpus(1, node_selector={"nvidia.com/gpu.product": PRODUCT}), "whole": inline(whole(1)),
+            "short": gpus(1, end=""),
         })
         queued.begin()
         queued.plan()
-        seen = queued.until(queued.status, lambda seen: all("queued" in each["detail"] for each in seen.values()))
+        seen = queued.until(lambda seen: all("queued" in each["detail"] for each in seen.values()))
         assert {each["phase"] for each in seen.values()} == {"pending"}
-        queued.until(queued.status, lambda seen: "1 more needed" in seen["own"]["detail"] and "queue q" in seen["own"]["detail"])
+        queued.until(lambda seen: "1 more needed" in seen["own"]["detail"] and "queue q" in seen["own"]["detail"])
         kueue.hold = False
         queued.running("own", "whole")
         queued.reach({"short": "succeeded", "own": "running", "whole": "running"})
@@ -72,10 +74,10 @@ def test_no_plan_shows_what_a_queue_does(queued: Stage) -> None:
         kueue.hold = True
         for address in ("own", "whole"):
             kueue.evict(queued.live(address)["metadata"]["name"])
-        queued.until(lambda: held(queued, "own") and held(queued, "whole"), bool)
-        queued.until(lambda: queued.live("own")["spec"]["template"]["metadata"].get("labels", {}), lambda found: f"{GROUP}/podset" not in found)
+        queued.wait(lambda: held(queued, "own") and held(queued, "whole"), bool)
+        queued.wait(lambda: queued.live("own")["spec"]["template"]["metadata"], lambda found: f"{GROUP}/podset" not in str(found))
         queued.plan()
-        queued.until(queued.status, lambda seen: "evicted (Preempted" in seen["own"]["detail"])
+        queued.until(lambda seen: "evicted (Preempted" in seen["own"]["detail"])
         kueue.hold = False
         queued.running("own")
         queued.plan()
@@ -88,7 +90,11 @@ def test_no_plan_shows_what_a_queue_does(queued: Stage) -> None:
 
 IMMUTABLE = f"metadata.labels[{QUEUE_LABEL}]: Invalid value: field is immutable"
 LABEL = f"metadata.labels[?'{QUEUE_LABEL}'].orValue('')"
-SAME_QUEUE = f"request.operation == 'CREATE' ? !('probe' in object.metadata.labels) : oldObject.spec.suspend || object.{LABEL} == oldObject.{LABEL}"
+SAME_QUEUE = (
+    "request.operation == 'CREATE' ? !('probe' in object.metadata.labels) : "
+    f"oldObject.spec.suspend || object.{LABEL} == oldObject.{LABEL}"
+)
+"""What Kueue's webhook asks of an update."""
 
 
 def test_changes_of_what_waits_in_a_queue(queued: Stage) -> None:
@@ -98,7 +104,7 @@ def test_changes_of_what_waits_in_a_queue(queued: Stage) -> None:
             "label": inline(whole(1)), "place": gpus(1, node_selector={"zone": "b"}), "untold": inline(whole(1)),
         })
         queued.begin()
-        queued.until(queued.status, lambda seen: all("queued" in each["detail"] for each in seen.values()))
+        queued.until(lambda seen: all("queued" in each["detail"] for each in seen.values()))
         bare = whole(1)
         del bare["metadata"]["labels"]
         queued.declare({
@@ -118,8 +124,8 @@ def test_changes_of_what_waits_in_a_queue(queued: Stage) -> None:
         assert queued.live("place")["spec"]["template"]["spec"]["nodeSelector"] == {"zone": "a"}
         assert {held(queued, name) for name in ("queue", "label", "place", "count")} == {True}
         for name in ("drop", "untold"):
-            queued.until(lambda name=name: queued.run("advance") and queued.status()[name]["attempt"], lambda number: number == 2)
-            queued.until(lambda name=name: held(queued, name), lambda found: not found)
+            queued.attempt(name, 2)
+            assert not held(queued, name)
         assert not suspends_sent(queued)
 
 
@@ -178,7 +184,7 @@ def test_what_a_queue_will_never_run_is_told_at_once(queued: Stage) -> None:
             assert made[name]["hint"].startswith("the job would wait for ever")
         queued.declare({"huge": gpus(64)})
         queued.begin()
-        queued.until(queued.status, lambda seen: "will never fit" in seen["huge"]["detail"])
+        queued.until(lambda seen: "will never fit" in seen["huge"]["detail"])
         queued.plan()
 
 
@@ -188,8 +194,8 @@ def test_time_and_deactivation(queued: Stage) -> None:
         queued.begin()
         queued.running("off")
         kueue.activate(queued.live("off")["metadata"]["name"], False)
-        queued.until(lambda: held(queued, "off"), bool)
-        queued.until(queued.status, lambda seen: "deactivated" in seen["off"]["detail"])
-        seen = queued.until(queued.status, lambda seen: seen["timed"]["phase"] == "failed")
+        queued.wait(lambda: held(queued, "off"), bool)
+        queued.until(lambda seen: "deactivated" in seen["off"]["detail"])
+        seen = queued.until(lambda seen: seen["timed"]["phase"] == "failed")
         assert seen["timed"]["class"] == "timeout"
         assert queued.judged(expect=0) == {"off": ("no-op", "in_progress"), "timed": ("hold", "failed")}

@@ -18,10 +18,10 @@ from jobform.backends.kubernetes.names import LABELS, QUEUE_NAME
 from jobform.backends.kubernetes.queue_check import QueueCheck
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.backends.kubernetes.refusals import Asked, verdict
+from jobform.backends.kubernetes.resend import resent
 from jobform.backends.kubernetes.shapes import mapping, maps, text
 from jobform.backends.kubernetes.site import Site, uid_of
 from jobform.backends.kubernetes.submit import NO_VERSION, with_uid
-from jobform.backends.kubernetes.update import resent
 from jobform.backends.kubernetes.versions import Version, fixed, unknown_since
 from jobform.clients.kube.errors import KubeError
 from jobform.clients.kube.wire import Answer
@@ -195,7 +195,7 @@ class _Asker:
     def _in_place(self, asked: Asked, live: Manifest) -> Forecast:
         forecast, after = self._denied.get(_type(asked.composed.workload)), None
         if forecast is None:
-            forecast, after = self._forced(asked, resent(asked.composed, live))
+            forecast, after = self._forced(asked, resent(asked.composed, live, asked.intended.fields))
         if forecast.verdict == "unasked" and (paths := self._by_version(asked, live)):
             return replace(forecast, verdict="fixed", paths=paths)
         if forecast.verdict not in ("ok", "unasked"):

@@ -5,15 +5,15 @@ took; the uid in it makes sure that it reaches this object or none.
 """
 
 import json
-from collections.abc import Mapping
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.differences import is_queues
-from jobform.backends.kubernetes.identity import COMPANIONS, mark_of, remade
+from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.kinds import Kind
 from jobform.backends.kubernetes.look import actuals, seen_of
 from jobform.backends.kubernetes.names import FIELD_MANAGER, MARK, parse_mark
 from jobform.backends.kubernetes.refs import JobRef
+from jobform.backends.kubernetes.resend import resent
 from jobform.backends.kubernetes.shapes import at, line, mapping, text
 from jobform.backends.kubernetes.site import Site, refused, uid_of
 from jobform.clients.kube.client import APPLY
@@ -24,9 +24,6 @@ from jobform.protocols import Actual, Ref, Submission
 
 RELEASE_MANAGER = f"{FIELD_MANAGER}-release"
 """Owns what is applied after the end, so that the manifest that was submitted need not be sent again for it."""
-
-_BOUND = ("nodeSelector", "tolerations")
-"""Of a pod template: owned as a whole, so Kueue's values replace a manifest's while the job is admitted."""
 
 
 def update(site: Site, ref: Ref, submission: Submission, expected: Actual) -> Actual:
@@ -43,7 +40,7 @@ def update(site: Site, ref: Ref, submission: Submission, expected: Actual) -> Ac
         _update_companions(site, composed, job, submission.address)
         try:
             with site.effect("patch", submission.address):
-                now = dict(site.client.apply(path, resent(composed, live), force=True).body)
+                now = dict(site.client.apply(path, resent(composed, live, submission.changes), force=True).body)
         except KubeError as error:
             if error.other_object or error.conflict in ("gone", "uid") or error.status == 404:
                 raise BackendError(what, f"{job} is not there any more: another object has its name, or none.") from error
@@ -51,31 +48,6 @@ def update(site: Site, ref: Ref, submission: Submission, expected: Actual) -> Ac
         if uid_of(now) != job.uid or at(now, "metadata", "deletionTimestamp"):
             raise BackendError(what, f"{job} is being removed by somebody else.")
         return actuals(site, job.namespace, [seen_of(composed.kind, now)])[job.uid]
-
-
-def resent(composed: Composed, live: Manifest) -> Manifest:
-    """A manifest as it is applied to an object that exists: for this uid only, and with what a queue decides left as it is.
-
-    `suspend` of a queued job is never sent. While it is admitted, the parts of its pod templates that the queue merged its own
-    values into are sent as they are now: anything else would be refused, or start the run again.
-    """
-    metadata = mapping(composed.workload, "metadata")
-    kept = text(mapping(live, "metadata", "annotations"), COMPANIONS)
-    if kept:
-        metadata = {**metadata, "annotations": {**mapping(metadata, "annotations"), COMPANIONS: kept}}
-    body: Manifest = {**composed.workload, "metadata": {**metadata, "uid": uid_of(live)}}
-    if not composed.queued:
-        return body
-    body = json.loads(json.dumps(body))  # a copy all the way down, since parts of it are replaced
-    suspend = composed.kind.suspend_path
-    admitted = suspend is None or _get(live, suspend) is not True
-    if suspend is not None:
-        _parent(body, suspend).pop(str(suspend[-1]), None)
-    for where in composed.kind.templates(body) if admitted else ():
-        ours, theirs = _get(body, where), _get(live, _same_place(body, live, where))
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            _take_live(ours, theirs)
-    return body
 
 
 def release(site: Site, ref: Ref, submission: Submission) -> None:
@@ -155,45 +127,3 @@ def _update_companions(site: Site, composed: Composed, job: JobRef, address: str
                 site.client.apply(path, body, force=True)
         except KubeError as error:
             raise error.backend_error(f"{companion.kind} {companion.name} of {address} could not be changed") from error
-
-
-def _take_live(ours: dict[str, Json], theirs: dict[str, Json]) -> None:
-    """What a queue merged into a pod template, for the fields that the manifest has."""
-    for field in _BOUND:
-        if field in mapping(ours, "spec") and field in mapping(theirs, "spec"):
-            mapping(ours, "spec")[field] = mapping(theirs, "spec")[field]
-    for field in ("labels", "annotations"):
-        mine, live = mapping(ours, "metadata", field), mapping(theirs, "metadata", field)
-        mine.update({key: live[key] for key in mine if key in live})
-
-
-def _same_place(body: Manifest, live: Manifest, where: Path) -> Path:
-    """The same place in the live object; items of lists are found by their name, since a server may order them anew."""
-    found: list[str | int] = []
-    for part in where:
-        if isinstance(part, int):
-            name = text(_get(body, (*where[: len(found)], part)), "name")
-            listed = _get(live, tuple(found))
-            items = listed if isinstance(listed, list) else []
-            part = next((index for index, item in enumerate(items) if name and text(item, "name") == name), part)  # noqa: PLW2901  # the same step, as the live object counts it
-        found.append(part)
-    return tuple(found)
-
-
-def _get(obj: Mapping[str, Json], where: Path) -> Json:
-    value: Json = dict(obj) if not isinstance(obj, dict) else obj
-    for part in where:
-        if isinstance(value, dict):
-            value = value.get(str(part))
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            return None
-    return value
-
-
-def _parent(obj: Manifest, where: Path) -> dict[str, Json]:
-    found = _get(obj, where[:-1])
-    return found if isinstance(found, dict) else {}
-
-

@@ -15,7 +15,8 @@ _QUEUED = f"has(object.metadata.labels) && '{QUEUE_NAME}' in object.metadata.lab
 @contextmanager
 def queueing(api: Api, namespace: str) -> Iterator[None]:
     """Every labelled Job of the namespace is created suspended, as Kueue's webhook does it."""
-    with _mutating(api, namespace, "queueing", "Object{spec: Object.spec{suspend: true}}", ["CREATE"], _QUEUED):
+    suspend = _merging("Object{spec: Object.spec{suspend: true}}")
+    with _mutating(api, namespace, "queueing", suspend, ["CREATE"], _QUEUED):
         _until(lambda: _dry(api, namespace, {QUEUE_NAME: "probe"})["spec"].get("suspend") is True)
         yield
 
@@ -29,8 +30,21 @@ def injecting(api: Api, namespace: str) -> Iterator[None]:
         "Object.spec.template.spec.containers{name: c.name, "
         "env: [Object.spec.template.spec.containers.env{name: 'INJECTED', value: 'yes'}]})}}}}"
     )
-    with _mutating(api, namespace, "injecting", change, ["CREATE"], "true"):
+    with _mutating(api, namespace, "injecting", _merging(change), ["CREATE"], "true"):
         _until(lambda: _dry(api, namespace, {})["metadata"]["labels"].get("team") == "injected")
+        yield
+
+
+@contextmanager
+def patching(api: Api, namespace: str, patches: str, probe: Object) -> Iterator[None]:
+    """Every Job of the namespace that has the label `patched: no` is changed by these JSON patches (CEL), of which one sets it to
+    yes. probe: a Job that they can be applied to."""
+    mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": patches}}
+    when = "has(object.metadata.labels) && 'patched' in object.metadata.labels"
+    with _mutating(api, namespace, "patching", mutation, ["CREATE"], when):
+        body = {**probe, "metadata": {"name": "probe", "labels": {"patched": "no"}}}
+        path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        _until(lambda: api.create(path, body, dryRun="All")["metadata"]["labels"]["patched"] == "yes")
         yield
 
 
@@ -63,14 +77,14 @@ def refusing(api: Api, namespace: str, condition: str, message: str) -> Iterator
 
 
 @contextmanager
-def _mutating(api: Api, namespace: str, what: str, change: str, operations: list[str], when: str) -> Iterator[None]:
+def _mutating(api: Api, namespace: str, what: str, mutation: Object, operations: list[str], when: str) -> Iterator[None]:
     name = f"{what}-{namespace}"
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
         "spec": {
             "failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": _matching(namespace, operations),
             "matchConditions": [{"name": "when", "expression": when}],
-            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": change}}],
+            "mutations": [mutation],
         },
     }
     binding = {
@@ -80,6 +94,10 @@ def _mutating(api: Api, namespace: str, what: str, change: str, operations: list
     with _made(api, f"{_V1BETA1}/mutatingadmissionpolicies", policy), \
             _made(api, f"{_V1BETA1}/mutatingadmissionpolicybindings", binding):
         yield
+
+
+def _merging(change: str) -> Object:
+    return {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": change}}
 
 
 def _matching(namespace: str, operations: list[str]) -> Object:

@@ -1,19 +1,22 @@
 """What a real API server says that submissions would do, without anything being made."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from jobform.backends.kubernetes.names import QUEUE_NAME
+from jobform.backends.kubernetes.queue_check import QueueCheck
+from jobform.backends.kubernetes.refusals import Asked
+from jobform.backends.kubernetes.site import Site
 from jobform.model.errors import BackendError
 from jobform.model.state import Op
 from jobform.protocols import UNKNOWN_TEXT, Forecast, Intended, Mark, Preflight, Ref, Submission
 from tests.backends.kubernetes.desk import Desk, job, manifest
 from tests.backends.kubernetes.policies import refusing
 from tests.cluster.api import Object
-from tests.cluster.kinds import CRDS, Declared, declare
+from tests.cluster.kinds import Declared, declare
 
 OK = Forecast("ok")
 NO_DRY_RUN = "this account may not ask the server for a dry run"
@@ -326,16 +329,13 @@ def test_no_cluster_at_all_is_an_error(desk: Desk) -> None:
 
 
 @pytest.fixture
-def kueue(desk: Desk) -> Iterator[Desk]:
-    """A cluster that serves Kueue's kinds, with queue `team-a` and priority `high`."""
+def kueue(desk: Desk) -> Desk:
+    """A cluster that serves Kueue's kinds, now and later, with queue `team-a` and a priority of this namespace's name."""
     declare(desk.api, *KUEUE)
     queue, priority = KUEUE
     desk.api.create(queue.path(desk.namespace), {"apiVersion": queue.api, "kind": queue.kind, "metadata": {"name": "team-a"}})
     desk.api.create(priority.path(""), {"apiVersion": priority.api, "kind": priority.kind, "metadata": {"name": desk.namespace}})
-    yield desk
-    for kind in KUEUE:
-        desk.api.delete(f"{CRDS}/{kind.plural}.{kind.group}")
-    desk.until(lambda: [kind for kind in KUEUE if desk.api.maybe(f"{CRDS}/{kind.plural}.{kind.group}")], lambda left: not left)
+    return desk
 
 
 def test_queues_and_priorities_that_do_not_exist_are_refused(kueue: Desk) -> None:
@@ -356,6 +356,13 @@ def test_queues_and_priorities_that_do_not_exist_are_refused(kueue: Desk) -> Non
     assert answers["urgent"] == Forecast(
         "refused", path=("queue_priority",), summary="there is no WorkloadPriorityClass urgent", hint=hint)
     assert answers["open"] == OK
+
+
+def test_a_queue_means_nothing_where_there_is_no_kueue() -> None:
+    composed = SimpleNamespace(workload={"metadata": {"labels": {QUEUE_NAME: "team-a"}}})
+    check = QueueCheck(cast("Site", SimpleNamespace(client=SimpleNamespace(served=dict))))
+    asked = cast("Asked", SimpleNamespace(composed=composed))
+    assert check(asked) == Forecast("ok", warnings=("the cluster has no Kueue: the queue that the jobs name has no effect",))
 
 
 def test_a_queue_that_may_not_be_read_is_believed(kueue: Desk) -> None:

@@ -13,8 +13,9 @@ from jobform.model.values import Path
 from jobform.protocols import Forecast, Intended, Ref
 from tests.backends.kubernetes.desk import Desk, job, manifest
 from tests.backends.kubernetes.policies import queueing, refusing
-from tests.backends.kubernetes.test_preflight_submit import NO_DRY_RUN, OK, container, one, submits
+from tests.backends.kubernetes.test_preflight_submit import KUEUE, NO_DRY_RUN, OK, container, one, submits
 from tests.cluster.api import Object
+from tests.cluster.kinds import declare
 
 SPEC = ("objects", "Job", "spec")
 POD = (*SPEC, "template", "spec")
@@ -85,7 +86,7 @@ def test_a_field_that_differs_as_a_whole_list_is_found_too(desk: Desk) -> None:
 def test_the_template_of_a_suspended_job_may_change_in_part(desk: Desk) -> None:
     """Its scheduling, labels and annotations, and not its image: version 1.27 to 1.35."""
     run = Run(desk, manifest("train", suspend=True), "train")
-    directed = container()
+    directed = manifest("train")["objects"]["Job"]["spec"]["template"]
     directed["spec"]["nodeSelector"] = {"zone": "b"}
     directed["metadata"] = {"labels": {"app": "b"}}
     selector, label = (*POD, "nodeSelector"), (*SPEC, "template", "metadata", "labels", "app")
@@ -174,6 +175,9 @@ def test_a_policy_that_calls_a_field_immutable_fixes_it(desk: Desk) -> None:
 @pytest.fixture
 def queued(desk: Desk) -> Iterator[Desk]:
     """A namespace in which labelled jobs wait for a queue."""
+    declare(desk.api, *KUEUE)
+    body = {"apiVersion": KUEUE[0].api, "kind": "LocalQueue", "metadata": {"name": "team-a"}, "spec": {"clusterQueue": "any"}}
+    desk.api.apply(KUEUE[0].path(desk.namespace, "team-a"), body)
     with queueing(desk.api, desk.namespace):
         yield desk
 
@@ -191,15 +195,14 @@ def admit(run: Run) -> Run:
 
 
 NUMBER = "its queue stops all its pods and admits it anew when their number changes"
-NO_KUEUE = ("the cluster has no Kueue: the queue that the jobs name has no effect",)
 
 
 def test_more_pods_of_a_waiting_job_are_ok_and_of_an_admitted_one_restart_it(queued: Desk) -> None:
     run = Run(queued, queue_job(parallelism=2, completions=4))
     more = queue_job(parallelism=3, completions=4)
-    assert run.ask(more, ("parallelism",)) == Forecast("ok", warnings=NO_KUEUE)
+    assert run.ask(more, ("parallelism",)) == Forecast("ok")
     admit(run)
-    assert run.ask(more, ("parallelism",)) == Forecast("restarts", (("parallelism",),), detail=NUMBER, warnings=NO_KUEUE)
+    assert run.ask(more, ("parallelism",)) == Forecast("restarts", (("parallelism",),), detail=NUMBER)
 
 
 def test_a_change_that_leaves_the_number_of_pods_is_ok(queued: Desk) -> None:
@@ -216,7 +219,7 @@ def test_an_indexed_job_changes_both(queued: Desk) -> None:
 def test_what_a_queue_merged_in_is_no_conflict(queued: Desk) -> None:
     """nodeSelector is Kueue's by now, and sending ours again would be refused."""
     run = admit(Run(queued, queue_job()))
-    assert run.ask(queue_job(timeout="1h"), ("timeout",)) == Forecast("ok", warnings=NO_KUEUE)
+    assert run.ask(queue_job(timeout="1h"), ("timeout",)) == Forecast("ok")
 
 
 @pytest.mark.parametrize("admitted", [False, True])
