@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.api import Access, Api
 from tests.cluster.binaries import StartFailed
-from tests.cluster.kwok import add_nodes
+from tests.cluster.kwok import PORT, add_nodes
 from tests.cluster.node import POOL as REAL
 from tests.cluster.policy import available, lacking
 from tests.cluster.roles import SHIPPED, let_apply
@@ -100,8 +100,10 @@ class Cluster:
         if self.connection is None:
             lacking("the cluster was given: no nodes are played on it")
         available(partial(self.connection.ask, "kwok"))
+        assert self.directory is not None, "only a cluster that was given has none"
+        port = int((self.directory / PORT).read_text())
         product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
-        return replace(self, pool=add_nodes(self.api, POOL, count, gpus, product | dict(labels or {})))
+        return replace(self, pool=add_nodes(self.api, POOL, count, gpus, product | dict(labels or {}), port))
 
     def set_gpus(self, count: int) -> None:
         """How many GPUs the real node has from now on."""

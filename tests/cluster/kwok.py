@@ -18,11 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.cluster.api import Api, Object
-from tests.cluster.processes import Child, start
+from tests.cluster.processes import Child, free_port, start
 
 END = "jobform.test/end"
 EXIT = "jobform.test/exit"
 AFTER = "jobform.test/after"
+PORT = "simulator.port"
+"""A file in the cluster's folder: where the simulator answers as the kubelet of its nodes."""
 MANAGED = {"kwok.x-k8s.io/node": "fake"}
 EVICTED = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 60Mi."
 
@@ -126,18 +128,24 @@ def _stage(
 
 
 def run(assets: Path, directory: Path, kubeconfig: Path) -> Child:
-    """Starts the simulator; it takes care of every node that `add_nodes` makes."""
-    config = directory / "stages.yaml"
-    config.write_text("\n---\n".join(json.dumps(stage) for stage in stages()))
+    """Starts the simulator; it takes care of every node that `add_nodes` makes, and every container has the same log."""
+    config, log, port = directory / "stages.yaml", directory / "simulated.log", free_port()
+    log.write_text("2026-01-01T00:00:00.000000000Z stdout F simulated\n")
+    shown = {"logs": [{"containers": [], "logsFile": str(log)}]}
+    logs: Object = {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterLogs", "metadata": {"name": "all"}, "spec": shown}
+    config.write_text("\n---\n".join(json.dumps(each) for each in [*stages(), logs]))
+    (directory / PORT).write_text(str(port))
     selector = ",".join(f"{key}={value}" for key, value in MANAGED.items())
+    certificate = directory / "certs" / "apiserver"
     return start([
         assets / "kwok", f"--kubeconfig={kubeconfig}", f"--config={config}", "--node-lease-duration-seconds=40",
-        f"--manage-nodes-with-annotation-selector={selector}", "--cidr=10.200.0.1/16",
+        f"--manage-nodes-with-annotation-selector={selector}", "--cidr=10.200.0.1/16", f"--server-address=127.0.0.1:{port}",
+        f"--tls-cert-file={certificate}.crt", f"--tls-private-key-file={certificate}.key",
     ], directory)
 
 
-def add_nodes(api: Api, pool_key: str, count: int, gpus: int, labels: Mapping[str, str]) -> str:
-    """`count` nodes of a new pool, whose name is returned, each with `gpus` GPUs, 64 cores and 512 GiB."""
+def add_nodes(api: Api, pool_key: str, count: int, gpus: int, labels: Mapping[str, str], port: int) -> str:
+    """`count` nodes of a new pool, whose name is returned, each with `gpus` GPUs, 64 cores and 512 GiB. port: the simulator's."""
     pool = f"sim-{secrets.token_hex(3)}"
     resources = {"cpu": "64", "memory": "512Gi", "pods": "200", "ephemeral-storage": "1Ti", "nvidia.com/gpu": str(gpus)}
 
@@ -147,7 +155,10 @@ def add_nodes(api: Api, pool_key: str, count: int, gpus: int, labels: Mapping[st
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "annotations": MANAGED, "labels": {pool_key: pool, **labels}},
             "spec": {"taints": [{"key": pool_key, "value": pool, "effect": "NoSchedule"}]},
-            "status": {"capacity": resources, "allocatable": resources},
+            "status": {
+                "capacity": resources, "allocatable": resources, "addresses": [{"type": "Hostname", "address": "localhost"}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            },
         }
 
     with ThreadPoolExecutor(8) as threads:

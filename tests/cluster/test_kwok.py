@@ -47,6 +47,13 @@ def test_a_pod_ends_as_it_is_told(many: Cluster, annotations: dict[str, str], co
     assert (status.get("reason") == "Evicted") == (annotations[END] == "evicted")
 
 
+def test_every_container_has_a_log(many: Cluster) -> None:
+    path, pods = run(many, {})
+    many.api.wait(path, condition("Complete"))
+    name = many.api.items(pods)[0]["metadata"]["name"]
+    assert many.api.raw("GET", f"{pods}/{name}/log") == (200, b"simulated\n")
+
+
 def test_a_preempted_pod_is_marked_and_goes(many: Cluster) -> None:
     path, pods = run(many, {END: "never"}, podReplacementPolicy="Failed")
     many.api.wait(pods, lambda found: bool(found and found["items"] and found["items"][0]["status"]["phase"] == "Running"))
