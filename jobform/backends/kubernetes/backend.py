@@ -6,7 +6,18 @@ Exactly once: an attempt has one name and one mark, its workload is created or n
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from jobform.backends.kubernetes import arrange, differences, find, kinds_schema, leftovers, preflight, scope, stop, submit, update
+from jobform.backends.kubernetes import (
+    arrange,
+    differences,
+    find,
+    kinds_schema,
+    leftovers,
+    preflight,
+    scope,
+    stop,
+    submit,
+    update,
+)
 from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.logs import Logs
 from jobform.backends.kubernetes.names import ADDRESS
@@ -70,15 +81,18 @@ class KubernetesBackend:
         return submit.submit(self._site, submission, mark)
 
     def update(self, ref: Ref, submission: Submission, expected: Actual) -> Actual:
-        return update.update(self._site, ref, submission, expected)
+        with self._reader.changing(ref):
+            return update.update(self._site, ref, submission, expected)
 
     def cancel(self, ref: Ref, *, only_if_waiting: bool) -> None:
         """The deletion is accepted when this returns; pods get their grace period."""
-        stop.cancel(self._site, self._reader, ref, only_if_waiting=only_if_waiting)
+        with self._reader.changing(ref):
+            stop.cancel(self._site, self._reader, ref, only_if_waiting=only_if_waiting)
 
     def delete(self, ref: Ref, *, whole: bool = False) -> None:
         """Raises BackendError while the run is live."""
-        stop.delete(self._site, self._reader, ref, whole=whole)
+        with self._reader.changing(ref):
+            stop.delete(self._site, self._reader, ref, whole=whole)
 
     def release(self, ref: Ref, submission: Submission) -> None:
         """Sends the time to live, which no submission carries."""
@@ -152,7 +166,7 @@ class KubernetesType:
             try:
                 return KubeClient.open(wanted, settings.environ(place.environ), place.clock)
             except KubeError as error:
-                raise error.backend_error(f"backend {block.name!r} finds no cluster") from error
+                raise BackendError(error.message, error.hint) from error
 
         return KubernetesBackend(Site(connect, settings.kinds, place))
 

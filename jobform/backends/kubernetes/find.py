@@ -22,6 +22,9 @@ Answer = Found | Absent | Unknown
 _FEW = 3
 """So many names of a kind are asked for one by one; more are found in a list."""
 
+_MOST_KINDS = 50
+"""Among so many kinds a mark is looked for at most, when its own is not known."""
+
 
 def find(site: Site, marks: Collection[Mark]) -> Mapping[Mark, Answer]:
     """Raises BackendError when no cluster can be had."""
@@ -77,9 +80,6 @@ def _kinds_of(site: Site, mark: Mark) -> list[Kind]:
     served = site.client.served()
     named = [site.kinds.of(api, known.kind) for known in site.kinds.all() for api in known.apis if (api, known.kind) in served]
     return [found for found in named if found is not None][:_MOST_KINDS]
-
-
-_MOST_KINDS = 50
 
 
 def _found(site: Site, kind: Kind, namespace: str, marks: Collection[Mark]) -> dict[Mark, Manifest]:

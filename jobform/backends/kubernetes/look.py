@@ -46,6 +46,10 @@ class Seen:
         return text(self.obj, "metadata", "uid")
 
     @property
+    def version(self) -> str:
+        return text(self.obj, "metadata", "resourceVersion")
+
+    @property
     def key(self) -> Key:
         return key_of(self.obj)
 
@@ -72,8 +76,6 @@ def actuals(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | N
         waits = held(each.obj, known, served) if each.judged.suspended else causes.get(each.uid, "")
         if not waits and each in bare:
             waits = "waiting for its pods to be made"
-        if each.judged.suspended and known is None and each.uid in causes:
-            waits = causes[each.uid]
         own = pods.get(each.uid, [])
         own = own + disrupted_pod(site, namespace, each.judged, own)
         answers[each.uid] = actual_of(each.obj, each.judged, own, waits, each.native)

@@ -102,7 +102,7 @@ def test_an_update_of_an_admitted_job_touches_nothing_of_the_queue(desk: Desk, o
         before = desk.job(ref)
         assert before["spec"]["template"]["spec"]["nodeSelector"].items() >= FLAVOUR.items()
         changed = {**spec, "labels": {"note": "new"}}
-        after = desk.backend.update(ref, Submission("job", changed), desk.actual(ref))
+        after = desk.backend.update(ref, Submission("job", changed, changes=(("labels",),)), desk.actual(ref))
         assert after.phase is Phase.RUNNING
         live = desk.job(ref)
         assert live["metadata"]["labels"]["note"] == "new"
@@ -118,7 +118,7 @@ def test_an_update_while_it_waits_changes_where_it_may_run(desk: Desk) -> None:
     with Kueue(desk.cluster, desk.namespace, hold=True) as kueue:
         ref = desk.submit(queued(node_selector={"disk": "slow"}))
         until(desk, ref, "queued")
-        changed = Submission("job", queued(node_selector={"disk": "fast"}))
+        changed = Submission("job", queued(node_selector={"disk": "fast"}), changes=(("node_selector",),))
         desk.backend.update(ref, changed, desk.actual(ref))
         live = desk.job(ref)["spec"]
         assert live["template"]["spec"]["nodeSelector"] == {"disk": "fast"}

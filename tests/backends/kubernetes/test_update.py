@@ -19,8 +19,8 @@ def path(desk: Desk, ref: Ref) -> str:
     return f"{desk.jobs}/{JobRef.parse(ref).name}"
 
 
-def change(desk: Desk, ref: Ref, spec: Object, expected: Actual | None = None) -> Actual:
-    return desk.backend.update(ref, Submission("job", spec), expected or desk.actual(ref))
+def change(desk: Desk, ref: Ref, spec: Object, expected: Actual | None = None, *, field: str = "labels") -> Actual:
+    return desk.backend.update(ref, Submission("job", spec, changes=((field,),)), expected or desk.actual(ref))
 
 
 def finish(desk: Desk, ref: Ref) -> None:
@@ -73,7 +73,7 @@ def test_a_status_that_moved_is_no_change(desk: Desk) -> None:
 def test_what_cannot_change_names_the_field_and_no_dump(desk: Desk) -> None:
     ref = desk.submit(job())
     with pytest.raises(BackendError) as caught:
-        change(desk, ref, {**job(), "image": "other:1"})
+        change(desk, ref, {**job(), "image": "other:1"}, field="image")
     assert "spec.template" in caught.value.detail
     assert "TypeMeta" not in caught.value.detail
     assert len(caught.value.detail) < 1000
