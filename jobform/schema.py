@@ -203,13 +203,13 @@ class SpecSchema:
         return is_unknown_raw if self._raw else is_unknown_rendered
 
 
-def _at(value: Json | Mapping[str, Json], path: Path) -> Json:
+def _at(value: object, path: Path) -> object:
     """What is at a path of keys, None if nothing is."""
     for part in path:
         if not isinstance(value, Mapping) or not isinstance(part, str):
             return None
         value = value.get(part)
-    return value  # type: ignore[return-value]  # a mapping of the spec is JSON
+    return value
 
 
 def _refuse(uri: str) -> Schema:

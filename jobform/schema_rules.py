@@ -264,7 +264,7 @@ def type_of(value: Json) -> str:
 
 
 def annotated(document: Schema, annotation: str) -> tuple[Path, ...]:
-    """The paths of the named properties that carry an annotation, in the schema's order; a schema inside itself is not entered."""
+    """The paths of the named properties that carry an annotation, in the schema's order; none is entered twice."""
 
     def below(schema: Json, path: Path, inside: frozenset[int]) -> Iterator[Path]:
         if not isinstance(schema, dict) or id(schema) in inside:
