@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -189,9 +190,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             secured.close()
 
     def cut(self) -> None:
-        """Ends every connection that is still open."""
+        """Ends every connection that is still open. Its own thread closes it: a descriptor may belong to somebody else by then."""
         for connection in list(self._open):
-            _abort(connection)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):
