@@ -20,7 +20,6 @@ ENDS: Mapping[str, Any] = {
     "exits": shell("echo before; exit 3"),
     "greedy": shell("echo filling; exec tail /dev/zero", resources={"memory": "32Mi"}),
     "slow": shell("sleep 60", timeout="3s"),
-    "late": shell("echo at work; sleep 60", timeout="15s", grace_period="5s"),
     "keeps": shell('echo "the key is $KEY, $PLAIN"', env={"KEY": "{{ secret('KEY') }}", "PLAIN": "the rest is shown"}),
     "four": shell('echo "rank $NODE_RANK of $NNODES at $MASTER_ADDR"', nodes=4),
     "third": shell(
@@ -32,7 +31,7 @@ ENDS: Mapping[str, Any] = {
 
 OUTCOMES = {
     "prints": ("succeeded", None, 0), "reads": ("succeeded", None, 0), "exits": ("failed", "user_error", 3),
-    "greedy": ("failed", "oom", 137), "slow": ("failed", "timeout", None), "late": ("failed", "timeout", None),
+    "greedy": ("failed", "oom", 137), "slow": ("failed", "timeout", None),
     "keeps": ("succeeded", None, 0), "four": ("succeeded", None, 0), "third": ("failed", "user_error", 5),
     "single": ("succeeded", None, 0),
 }
@@ -46,8 +45,7 @@ def test_every_way_to_end_is_told_recorded_and_left_clean(real: Project) -> None
     assert said[0].exit == 8, said[0]
 
     status = real.status()
-    for name in ("slow", "late"):
-        status[name]["exit"] = None
+    status["slow"]["exit"] = None
     assert {name: (row["phase"], row["class"], row["exit"]) for name, row in status.items()} == OUTCOMES
     assert "index 2 failed" in status["third"]["detail"]
     assert "OOMKilled" in status["greedy"]["detail"]
@@ -70,7 +68,6 @@ def logs_are_printed(real: Project) -> list[Result]:
     """Plain, of the end, of several pods and of one."""
     assert real.ok("logs", "reads") == "given 4711 and m.pt\n"
     assert real.ok("logs", "greedy") == "filling\n"
-    assert real.ok("logs", "late") == "at work\n"
     assert real.ok("logs", "exits", "--tail", "1") == "before\n"
     name = real.state()["jobs"]["four"]["attempts"][0]["name"]
     ranks = [f"rank {rank} of 4 at {name}-0.{name}" for rank in range(4)]
@@ -99,12 +96,21 @@ def logs_are_printed_without_the_objects(real: Project) -> None:
     for name in ("prints", "exits", "keeps", "third"):
         api.wait(f"{folder}/{attempts[name]['name']}", lambda job: job is None, what=f"{name} to be gone")
     api.wait(f"/api/v1/namespaces/{real.namespace}/secrets/{attempts['keeps']['name']}", lambda secret: secret is None)
-    assert "5 held, 0 blocked, 5 unchanged" in real.settled()
+    assert "4 held, 0 blocked, 5 unchanged" in real.settled()
     assert real.ok("logs", "prints") == "one\ntwo\nthree\n"
     assert real.ok("logs", "prints", "--tail", "1") == "three\n"
     assert real.ok("logs", "exits") == "before\n"
     assert real.ok("logs", "keeps") == "the key is ***, the rest is shown\n"
     assert [line for line in real.ok("logs", "third").splitlines() if line.startswith("part")] == [f"part {n}" for n in range(4)]
+
+
+def test_what_a_run_printed_before_its_deadline_is_kept_though_its_pod_is_removed(real: Project) -> None:
+    real.write({"late": shell("echo at work; sleep 60", timeout="10s", grace_period="4s")})
+    real.ok("apply", "--auto-approve", code=8)
+    late = real.status()["late"]
+    assert late["class"] == "timeout"
+    assert real.objects("pods") == []
+    assert real.ok("logs", "late") == "at work\n", late
 
 
 WAITS: Mapping[str, tuple[Any, str]] = {

@@ -1,5 +1,6 @@
 """What a run prints: the output of every container of every pod, each line told apart, and the end of it for keeping."""
 
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ HELD = 64 << 10
 
 _LINES = 1024
 """Lines that are asked for at first, to find the last bytes: the API can only count lines from the end."""
+
+_EXCUSE = re.compile(rb"(?:\A|(?<=\n))unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]{12,128}\Z")
+"""What the kubelet puts at the end of an output that it lost, without a line's end. Source: kuberuntime's GetContainerLogs."""
 
 _AT_ONCE = 8
 _CONTAINERS = 200
@@ -56,12 +60,11 @@ class Logs:
                 yield from self._once(run)
 
     def hold(self, refs: Collection[Ref]) -> None:
-        """Read the end of what these runs have printed, once each, for a later `kept`: their controller is removing their pods.
+        """Read the end of what these runs have printed, for a later `kept`: their controller is removing their pods.
 
         A run whose deadline is over loses its pods, and their output with them, before it counts as ended.
         """
-        new = [ref for ref in refs if ref not in self._held]
-        self._held.update(dict.fromkeys(new, b""))
+        new = [ref for ref in refs if not self._held.get(ref)]
         if not new:
             return
         with ThreadPoolExecutor(min(_AT_ONCE, len(new)), thread_name_prefix="log") as pool:
@@ -140,6 +143,11 @@ class Logs:
             return list(pool.map(end, sources))
 
 
+def printed(data: bytes) -> bytes:
+    """The end of an output without the kubelet's own words, which would take the place of what was kept before they came."""
+    return _EXCUSE.sub(b"", data)
+
+
 def _tell_none(run: Run, look: Look) -> None:
     if run.options.index is not None or run.options.container:
         run.options.tell(f"{run.ref} has no such pod now")
@@ -161,7 +169,7 @@ def _end(site: Site, namespace: str, source: Source, size: int) -> bytes:
         with site.client.stream(path, {"container": source.container, "tailLines": lines}) as chunks:
             data, count = _last(chunks, size)
         if count < lines or 2 * len(data) >= size or lines >= size:
-            return data
+            return printed(data)
         lines = min(size, 2 * lines * size // max(1, len(data)))  # lines are this short: so many should be enough
 
 

@@ -123,6 +123,14 @@ def test_what_the_kubelet_says_itself_is_shown_whole(serve: Serve) -> None:
     assert lines(reader) == [b"a\n", words + b"\n"]
 
 
+def test_what_the_kubelet_says_itself_is_not_kept() -> None:
+    words = b"unable to retrieve container logs for containerd://" + b"0a" * 32
+    assert logs.printed(words) == b""
+    assert logs.printed(b"a\n" + words) == b"a\n"
+    assert logs.printed(b"a\n" + words + b"\n") == b"a\n" + words + b"\n"
+    assert logs.printed(b"a " + words) == b"a " + words
+
+
 @pytest.mark.parametrize("junk", [
     b"\xff\xfe\x00 x\n", b"9999-99-99T99:99:99Z x\n", b"2026-01-02T02:04:05 no zone\n", b"2026-01-02T02:04:05.Z x\n",
     b" \n", b"\n\n",
