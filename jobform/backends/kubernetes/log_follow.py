@@ -150,12 +150,15 @@ class Follower:
         while not self._stop.is_set():
             now = self._present.get(source.key)
             final = now is None or now.over or self._over_at is not None
+            opened = reader.opened
             try:
                 if now is not None and now.restarts > restarts:
                     restarts = self._catch_up(reader, source, restarts, now.restarts)
                 gave = self._pump(source.key, reader.read(follow=not final, final=final))
                 answered = self._clock.monotonic()
             except KubeError as error:
+                if reader.opened > opened:  # it did answer; that a program prints nothing for long is no failure
+                    answered = self._clock.monotonic()
                 if error.status in (401, 403):
                     self._put(error)
                     return

@@ -23,7 +23,10 @@ _BREAKS = b"\r\t "
 
 
 class Reader:
-    """Reads one container and remembers how far it came. `close` may be called from another thread."""
+    """Reads one container and remembers how far it came. `close` may be called from another thread.
+
+    opened: how often the server began to answer.
+    """
 
     def __init__(self, client: KubeClient, namespace: str, source: Source, options: LogOptions) -> None:
         self._client = client
@@ -33,6 +36,7 @@ class Reader:
         self._place = _Position()
         self._stream: Stream | None = None
         self._closed = False
+        self.opened = 0
 
     def read(self, *, follow: bool = False, previous: bool = False, final: bool = True) -> Iterator[list[bytes]]:
         """The lines that were not given yet, each with its line break, as they come. Raises KubeError.
@@ -44,6 +48,7 @@ class Reader:
         query |= {"follow": follow or None, "previous": previous or None}
         with self._client.stream(self._path, query) as stream:
             self._stream = stream
+            self.opened += 1
             if not self._closed:
                 yield from self._new(stream, final)
 

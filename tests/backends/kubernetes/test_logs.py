@@ -9,6 +9,7 @@ import pytest
 from jobform.backends.kubernetes import log_follow, logs
 from jobform.backends.kubernetes.backend import KubernetesBackend
 from jobform.backends.kubernetes.refs import JobRef
+from jobform.clients.kube.client import KubeClient
 from jobform.model.errors import BackendError
 from jobform.model.state import ENDED
 from jobform.protocols import LogOptions, LogSource, Ref
@@ -99,6 +100,16 @@ def test_the_output_of_one_container(real: Desk) -> None:
     assert read(real, ref, container="main")[0] == lines
     assert read(real, ref, follow=True)[0] == lines
     assert source(real).kept(ref, 65536).decode().splitlines() == lines
+
+
+def test_a_program_that_is_silent_for_long_is_followed_to_its_end(real: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = KubeClient.stream
+    monkeypatch.setattr(KubeClient, "stream", lambda client, path, query=None: whole(client, path, query, idle=1.0))
+    monkeypatch.setattr(log_follow, "_PATIENCE", 0.5)
+    ref = real.submit(shell("echo one; sleep 5; echo two"))
+    following = Following(real, ref)
+    assert following.end() == ["one", "two"], following.told
+    assert not [text for text in following.told if "could not be read" in text]
 
 
 @pytest.mark.parametrize(("options", "words"), [
