@@ -34,7 +34,8 @@ def field_lines(field: FieldChange, paint: Paint, width: int) -> list[str]:
     short = inline(after) if symbol == "+" else inline(before) if symbol == "-" else f"{inline(before)} -> {inline(after)}"
     if not _multiline(before) and not _multiline(after) and cells(short) + len(field.path) + 4 <= width:
         return [f"{head} {short}"]
-    old, new = _lines(before) if field.has_before else [], _lines(after) if field.has_after else []
+    room = width - 6
+    old, new = _lines(before, room) if field.has_before else [], _lines(after, room) if field.has_after else []
     if old == new:  # they differ in the last line break alone
         old, new = [inline(before)], [inline(after)]
     return [head, *(f"    {line}" for line in _difference(old, new, paint))]
@@ -49,15 +50,43 @@ def _multiline(value: Json) -> bool:
     return isinstance(value, str) and "\n" in value
 
 
-def _lines(value: Json) -> list[str]:
+def _lines(value: Json, width: int) -> list[str]:
     """A long value as lines: a text's own, not escaped yet, a list's items, a mapping's entries."""
     if isinstance(value, str) and "\n" in value:
         return value.removesuffix("\n").split("\n")
     if isinstance(value, dict) and not is_deferred(value):
-        return [f"{terminal(key)}: {inline(item)}" for key, item in value.items()]
+        return [line for key, item in value.items() for line in _entry(f"{terminal(key)}:", item, width)]
     if isinstance(value, list) and value:
-        return [inline(item) for item in value]
+        return [line for item in value for line in _item(item, width, "")]
     return [inline(value)]
+
+
+def _entry(head: str, value: Json, width: int) -> list[str]:
+    """One entry of a mapping: on one line where it fits, else as YAML would show it."""
+    short = inline(value)
+    if cells(head) + 1 + cells(short) <= width or not _splits(value):
+        return [f"{head} {short}"]
+    if isinstance(value, list):
+        return [head, *(f"  {line}" for item in value for line in _item(item, width - 2, "- "))]
+    return [f"{head} |" if isinstance(value, str) else head, *(f"  {line}" for line in _lines(value, width - 2))]
+
+
+def _item(value: Json, width: int, dash: str) -> list[str]:
+    """One item of a list. dash: what stands before it where it is one line."""
+    short = inline(value)
+    if len(dash) + cells(short) <= width or not _splits(value):
+        return [f"{dash}{short}"]
+    if isinstance(value, str):
+        return ["- |", *(f"  {line}" for line in _lines(value, width - 2))]
+    if isinstance(value, list):
+        return ["-", *(f"  {line}" for item in value for line in _item(item, width - 2, "- "))]
+    first, *rest = _lines(value, width - 2)
+    return [f"- {first}", *(f"  {line}" for line in rest)]
+
+
+def _splits(value: Json) -> bool:
+    """Whether a value has parts that lines of their own can show."""
+    return _multiline(value) or (bool(value) and isinstance(value, dict | list) and not is_deferred(value))
 
 
 def _difference(old: Sequence[str], new: Sequence[str], paint: Paint) -> list[str]:

@@ -41,6 +41,19 @@ def creates(number: int, name: str = "job{}") -> Plan:
     ))
 
 
+def test_what_is_too_long_for_a_line_is_taken_apart_as_deep_as_needed() -> None:
+    container = {"name": "main", "args": ["import json\nprint('\x1b[1m')\n" * 3], "env": [{"name": "A" * 60}, {"name": "B" * 60}]}
+    job = {"kind": "Job", "spec": {"template": {"containers": [container, {"name": "side", "nested": [["x" * 70, "y" * 70]]}]}}}
+    change = Change("job", Action.CREATE, Reason.NEW, "here", attempt=1, spec={"objects": {"Job": job}})
+    shown = human(samples.plan(change)).split("spec.objects:\n")[1].split("\n\n")[0]
+    assert [line.removeprefix("          + ") for line in shown.splitlines()] == [
+        "Job:", '  kind: "Job"', "  spec:", "    template:", "      containers:", '        - name: "main"', "          args:",
+        "            - |", *["              import json", "              print('\\x1b[1m')"] * 3, "          env:", f'            - {{"name": "{"A" * 60}"}}',
+        f'            - {{"name": "{"B" * 60}"}}', '        - name: "side"', "          nested:", "            -",
+        f'              - "{"x" * 70}"', f'              - "{"y" * 70}"',
+    ]
+
+
 def test_summary_is_the_last_line_and_exact() -> None:
     counts = {"create": 2, "update": 1, "rerun": 1, "hold": 1, "block": 1, "unchanged": 5}
     expected = "Plan: 2 to create, 1 to update, 0 to replace, 1 to rerun, 0 to delete, 1 held, 1 blocked, 5 unchanged."
