@@ -68,8 +68,8 @@ def _load(file: str, data: bytes, findings: Findings, dialect: _Dialect) -> Docu
 
 
 def is_template(text: str) -> bool:
-    """Whether a string holds template syntax: an expression, a statement or a comment."""
-    return "{{" in text or "{%" in text or "{#" in text
+    """Whether a string holds template syntax: an expression or a statement."""
+    return "{{" in text or "{%" in text
 
 
 class _Builder:

@@ -150,7 +150,7 @@ class _Walk:
 
     def value(self, value: Json, path: Path) -> Json:
         if isinstance(value, str):
-            return self._scalar(value, path) if "{" in value and ("{{" in value or "{%" in value or "{#" in value) else value
+            return self._scalar(value, path) if "{" in value and ("{{" in value or "{%" in value) else value
         if isinstance(value, dict):
             return {key: self.value(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list):

@@ -59,6 +59,10 @@ def environment() -> "Sandbox":
     return Sandbox()
 
 
+_NO_COMMENT = "\0#"
+"""No text holds it: `${#name}` of a shell is text, and YAML has comments of its own."""
+
+
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja reduced to expressions over JSON."""
 
@@ -68,6 +72,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(
             undefined=StrictUndefined, autoescape=False, loader=None, keep_trailing_newline=True, cache_size=0, finalize=text_of,
+            comment_start_string=_NO_COMMENT, comment_end_string=_NO_COMMENT,
         )
         self.globals.clear()
         self.filters = dict(FILTERS)

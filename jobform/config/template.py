@@ -124,8 +124,8 @@ def offsets(text: str, pieces: tuple[Piece, ...]) -> Iterator[int]:
 
 
 def _split_easy(text: str) -> tuple[Piece, ...] | None:
-    """The cut where no quote, brace, comment, tag or whitespace control could mislead; None where Jinja's lexer must decide."""
-    if "{%" in text or "{#" in text:
+    """The cut where no quote, brace, tag or whitespace control could mislead; None where Jinja's lexer must decide."""
+    if "{%" in text:
         return None
     pieces: list[Piece] = []
     position = 0

@@ -81,7 +81,7 @@ def problem_of(value: Json) -> Problem:
     ("{{ 4 is divisibleby(2) }}", True), ("{{ var.n is number and 'a' is string }}", True),
     ("{% if var.n > 2 %}big{% elif var.n %}small{% else %}none{% endif %}-{{ var.yes }}", "big-true"),
     ("{% if false %}x{% endif %}", ""),
-    ("a{# a comment with {{ and ' #}b", "ab"),
+    ("${#name} {# {{ var.n }} #}", "${#name} {# 3 #}"), ("${#name}", "${#name}"),
     ("{% raw %}{{ kept }}{% endraw %}", "{{ kept }}"),
     ("{{ 'a }}' }}b", "a }}b"),
     ('{{ "}}" }}', "}}"),
