@@ -36,9 +36,10 @@ def test_kill_at_every_effect_of_every_change(share: int, tmp_path: Path, simula
 
 
 ABANDONED = [f"kubernetes.{call}.{side}" for call in CREATE.calls for side in ("before", "after")]
+QUICK = {"kubernetes.apply-companion.after", "kubernetes.apply.after"}
 
 
-@pytest.mark.parametrize("point", ABANDONED)
+@pytest.mark.parametrize("point", [pytest.param(it, marks=[] if it in QUICK else pytest.mark.slow) for it in ABANDONED])
 def test_destroyed_after_a_kill_in_a_submission(point: str, tmp_path: Path, simulated: Cluster, warm: Warm) -> None:
     """Nobody applies again: what the killed command has made is known well enough to go."""
     life = Life.begin_at(tmp_path / "project", simulated, warm)
