@@ -112,9 +112,14 @@ class Node:
         self._prefix = max(map(len, prefixes), default=0)
 
     def child(self, part: str | int) -> "Node":
-        """The node of a key or of a list position; one with `rule.known` False when the schema does not have it."""
+        """The node of a key, of a list position, or of an item told by its key, as in `[name=main]`.
+
+        Where the schema does not have it, one with `rule.known` False.
+        """
         if isinstance(part, int):
             return self.item(part)
+        if self.rule.list_key and part.startswith("["):
+            return self.item(self._prefix)
         node = self._named.get(part)
         return node if node is not None else self._find(part)
 

@@ -51,6 +51,8 @@ SCHEMA = SpecSchema(DOCUMENT)
     (("mixed", "deep"), ("result", "never", "", True)),
     (("mixed", "other"), ("placement", "never", "", True)),
     (("containers", 0, "note"), ("operational", "never", "", True)),
+    (("containers", "[name=main]", "note"), ("operational", "never", "", True)),
+    (("tags", "[name=main]"), ("result", "never", "", False)),
     (("pair", 0), ("placement", "never", "", True)),
     (("pair", 1), ("result", "never", "", True)),
     (("pair", 7), ("operational", "never", "", True)),

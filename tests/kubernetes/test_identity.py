@@ -154,3 +154,18 @@ def test_a_name_that_people_give_is_kept_over_runs(play: Stage) -> None:
     play.begin("--dangerous-allow-empty")
     play.wait(lambda: play.api.items(play.path), lambda found: not found)
     assert play.api.maybe(f"{configs}/settings") is None
+
+
+def test_companions_of_a_forgotten_run_stay_and_those_of_a_stopped_one_go(play: Stage) -> None:
+    other = {**SETTINGS, "metadata": {"name": "other"}}
+    play.declare({"left": inline(SETTINGS, document("left")), "stopped": inline(other, document("stopped"))})
+    play.begin()
+    play.running("left", "stopped")
+    play.declare({}, removed=[{"job": "left"}, {"job": "stopped", "cancel": True}])
+    assert play.judged() == {"left": ("forget", "removed"), "stopped": ("delete", "removed")}
+    configs = f"/api/v1/namespaces/{play.namespace}/configmaps"
+    play.begin()
+    play.wait(lambda: (play.run("advance"), play.api.maybe(f"{configs}/other"))[1], lambda found: found is None)
+    assert [it["metadata"]["name"] for it in play.api.items(play.path)] == ["left"]
+    assert play.api.maybe(f"{configs}/settings"), "its run goes on with it"
+    play.plan()

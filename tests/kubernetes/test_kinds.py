@@ -1,5 +1,6 @@
 """Manifests of every job-like kind: what is applied is what is there, and stays so to the end of its run."""
 
+import json
 from typing import Any
 
 import yaml
@@ -148,3 +149,37 @@ def test_every_kind_is_planned_empty_at_every_moment_of_its_runs(stage: Stage) -
         name = kind.plural.rstrip("s") + ("-volcano" if kind is VOLCANO_JOB else "")
         assert seen[f"{name}-well"]["phase"] == "succeeded", seen[f"{name}-well"]
         assert (seen[f"{name}-badly"]["phase"], seen[f"{name}-badly"]["class"]) == ("failed", BADLY[kind][1])
+
+
+def test_a_change_of_a_live_object_of_any_kind_is_what_its_rules_say(stage: Stage) -> None:
+    """Labels change in place, a project's own field by its own rule; what makes the result needs a yes, with its line."""
+    declare(stage.api, *ALL, SWEEP)
+    stage.settings["kinds"] = {"Sweep": SWEEP_KIND}
+    bodies = {kind.kind + kind.group.partition(".")[0].title(): manifest(kind) for kind in SPECS}
+
+    def write() -> None:
+        for name, body in bodies.items():
+            stage.file(f"k8s/{name}.yaml", yaml.safe_dump(body, sort_keys=False))
+        stage.declare({name.lower(): {"backend": "cluster", "spec": {"manifest_file": f"k8s/{name}.yaml"}} for name in bodies})
+
+    write()
+    stage.begin()
+    for kind, status in RUNS.items():
+        obj = stage.live((kind.kind + kind.group.partition(".")[0].title()).lower(), kind.path(stage.namespace))
+        set_status(stage.api, kind, stage.namespace, obj["metadata"]["name"], status)
+    stage.begin()
+    bodies = {name: {**body, "metadata": {**body["metadata"], "labels": {"team": "audio"}}} for name, body in bodies.items()}
+    bodies["SweepLab"]["spec"] = {**SPECS[SWEEP], "workers": 3}
+    write()
+    assert stage.judged() == dict.fromkeys(map(str.lower, bodies), ("update", "spec_changed"))
+    stage.begin()
+    stage.plan()
+    assert stage.live("sweeplab", SWEEP.path(stage.namespace))["spec"]["workers"] == 3
+    bodies = {name: json.loads(json.dumps(body).replace(IMAGE, "other:1")) for name, body in bodies.items()}
+    write()
+    made = stage.changes()
+    assert {(each["action"], each["reason"]) for each in made.values()} == {("block", "live")}
+    for each in made.values():
+        where = each["fields"][0]["range"]
+        assert where["file"].startswith("k8s/"), each
+        assert "other:1" in (stage.directory / where["file"]).read_text().splitlines()[where["line"] - 1]
