@@ -67,8 +67,10 @@ class HumanView:
     def summary_line(self, counts: Mapping[str, int], exit_code: int) -> str:
         said = {"waiting": "waiting to start"}
         parts = [f"{number:,} {said.get(word, word)}" for word, number in counts.items() if number]
-        word = "Done" if exit_code == 0 else f"Ended with exit code {exit_code}"
-        return self._shown(self._paint(f"{word}: {', '.join(parts) or 'nothing to do'}.", "bold") + "\n")
+        word, nothing = "Done", "nothing to do"
+        if exit_code:
+            word, nothing = f"Ended with exit code {exit_code}", "nothing was changed"
+        return self._shown(self._paint(f"{word}: {', '.join(parts) or nothing}.", "bold") + "\n")
 
     def _shown(self, text: str) -> str:
         """What every word goes through last: no line is a command to a CI runner, and the stream can carry every character."""
