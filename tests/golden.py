@@ -17,15 +17,15 @@ RULES: tuple[tuple[str, str, bool], ...] = (
     (r"(?<=-)[0-9a-f]{8}(?=-\d)", "HASH", False),
     (r"(?<=pid )\d+", "PID", False),
     (r"(?<=\"pid\": )\d+", "PID", False),
-    (r"(?<=  )\d+(\.\d+)?s(?= |$)", "DURATION", False),  # a cell of a table: a timeout in a plan stands after one space
-    (r"(?<=running for )\d+(\.\d+)?s", "DURATION", False),
-    (r"(?<=[a-z] after )\d+(\.\d+)?s", "DURATION", False),
+    (r"(?<=  )(\d+m )?\d+(\.\d+)?s(?= |$)", "DURATION", False),  # a cell of a table: a timeout in a plan stands after one space
+    (r"(?<=running for )(\d+m )?\d+(\.\d+)?s", "DURATION", False),
+    (r"(?<=[a-z] after )(\d+m )?\d+(\.\d+)?s", "DURATION", False),
     (r"(?<=\S)   *", "  ", False),  # columns are as wide as what stands in them
 )
 EVENT = re.compile(
     r"(?!error\[|warning\[)(?P<address>[a-z][a-z0-9_-]*(\[[^\]]*\])?): "
     r"(?P<rest>running|pending|submitted as|found again|succeeded|failed|cancelled|held|no longer|moved to|forgotten|removed|"
-    r"resolved|stop of|attempt|what was left|recorded|skipped|not started|its accepted).*\n"
+    r"resolved|stop of|attempt|the outcome of|what was left|recorded|skipped|not started|its accepted).*\n"
 )
 """A line of a running apply."""
 

@@ -89,6 +89,7 @@ Examples:
   jobform schema              # the names
   jobform schema jobs         # the schema of jobs/*.yaml
   jobform schema local        # the schema of `spec` on the local backend
+  jobform schema kubernetes   # the same in a cluster, with what each key means
 """)
 @click.argument("name", required=False)
 @click.pass_context

@@ -17,6 +17,7 @@ jobform: 1
 project: {name}
 {lineage}backends:
   here: {{type: local}}
+  # gpu: {{type: kubernetes, context: prod, namespace: ml}}
 """
 
 JOBS = """\

@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from golden import difference, normalise, shell
+
+from tests.golden import difference, normalise, shell
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "cases").glob("*/script"))
 

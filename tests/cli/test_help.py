@@ -111,6 +111,9 @@ def test_every_example_works(words: tuple[str, ...], line: str, cli: Cli, make: 
     if "--since" in command or "--index" in command:  # of jobs in a cluster: those of a local backend have no such parts
         expected = 1
         assert "has no meaning for a job on a local backend" in done.stderr
+    if "--context" in command:
+        expected = 64
+        assert "no backend of this project has a setting `context`" in done.stderr
     assert done.returncode == expected, f"{command}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
 

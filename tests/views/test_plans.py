@@ -48,7 +48,8 @@ def test_what_is_too_long_for_a_line_is_taken_apart_as_deep_as_needed() -> None:
     shown = human(samples.plan(change)).split("spec.objects:\n")[1].split("\n\n")[0]
     assert [line.removeprefix("          + ") for line in shown.splitlines()] == [
         "Job:", '  kind: "Job"', "  spec:", "    template:", "      containers:", '        - name: "main"', "          args:",
-        "            - |", *["              import json", "              print('\\x1b[1m')"] * 3, "          env:", f'            - {{"name": "{"A" * 60}"}}',
+        "            - |", *["              import json", "              print('\\x1b[1m')"] * 3, "          env:",
+        f'            - {{"name": "{"A" * 60}"}}',
         f'            - {{"name": "{"B" * 60}"}}', '        - name: "side"', "          nested:", "            -",
         f'              - "{"x" * 70}"', f'              - "{"y" * 70}"',
     ]
