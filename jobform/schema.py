@@ -19,10 +19,12 @@ from jobform.schema_rules import (
     NAME,
     SINGLES,
     Node,
+    Places,
     Rule,
     RuleTree,
     Schema,
     annotated,
+    found_at,
     normalise,
     resolve_ref,
     subschemas,
@@ -163,18 +165,18 @@ class SpecSchema:
 
     def given_name(self, spec: Mapping[str, Json]) -> str | None:
         """The name that a user gave to the run's object, None if there is none or it is not known yet."""
-        return next((value for path in self._names if isinstance(value := _at(spec, path), str)), None)
+        return next((value for value in found_at(self._names, spec) if isinstance(value, str)), None)
 
     def holds_back(self, spec: Mapping[str, Json]) -> bool:
         """Whether the spec has a field that is not sent before the outcome is recorded."""
-        return any(_at(spec, path) is not None for path in self._after_end)
+        return any(value is not None for value in found_at(self._after_end, spec))
 
     @cached_property
-    def _names(self) -> tuple[Path, ...]:
+    def _names(self) -> Places:
         return annotated(self._whole, NAME)
 
     @cached_property
-    def _after_end(self) -> tuple[Path, ...]:
+    def _after_end(self) -> Places:
         return annotated(self._whole, AFTER_END)
 
     @cached_property
@@ -201,15 +203,6 @@ class SpecSchema:
         from jobform.schema_messages import is_unknown_raw, is_unknown_rendered
 
         return is_unknown_raw if self._raw else is_unknown_rendered
-
-
-def _at(value: object, path: Path) -> object:
-    """What is at a path of keys, None if nothing is."""
-    for part in path:
-        if not isinstance(value, Mapping) or not isinstance(part, str):
-            return None
-        value = value.get(part)
-    return value
 
 
 def _refuse(uri: str) -> Schema:

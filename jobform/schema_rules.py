@@ -7,7 +7,7 @@ of its parent.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jobform.model.units import parse_duration, parse_quantity, plain_number
 from jobform.model.values import Json, Path, canonical, digest, is_deferred
@@ -268,19 +268,41 @@ def type_of(value: Json) -> str:
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
 
 
-def annotated(document: Schema, annotation: str) -> tuple[Path, ...]:
-    """The paths of the named properties that carry an annotation, in the schema's order; none is entered twice."""
+@dataclass(slots=True)
+class Places:
+    """Some places in a schema, as a tree of property names. here: whether this is one of them."""
 
-    def below(schema: Json, path: Path, inside: frozenset[int]) -> Iterator[Path]:
+    here: bool = False
+    below: dict[str, "Places"] = field(default_factory=dict)
+
+
+def annotated(document: Schema, annotation: str) -> Places:
+    """The named properties that carry an annotation; what refers to itself is not entered again."""
+
+    def fill(schema: Json, places: Places, inside: frozenset[int]) -> None:
         if not isinstance(schema, dict) or id(schema) in inside:
             return
         for layer in _layers(document, schema):
-            if layer.get(annotation) is True:
-                yield path
+            places.here = places.here or layer.get(annotation) is True
             for name, item in _mapping(layer.get("properties")).items():
-                yield from below(item, (*path, name), inside | {id(schema), id(layer)})
+                under = places.below.get(name, Places())
+                fill(item, under, inside | {id(schema), id(layer)})
+                if under.here or under.below:
+                    places.below[name] = under
 
-    return tuple(dict.fromkeys(below(document, (), frozenset())))
+    found = Places()
+    fill(document, found, frozenset())
+    return found
+
+
+def found_at(places: Places, value: object) -> Iterator[object]:
+    """What a value holds at these places, as far as it has them."""
+    if places.here:
+        yield value
+    if places.below and isinstance(value, Mapping):
+        for name, under in places.below.items():
+            if name in value:
+                yield from found_at(under, value[name])
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

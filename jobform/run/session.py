@@ -57,6 +57,7 @@ class Session:
         self.on_wait = on_wait
         self.unkept: dict[str, Diagnostic] = {}
         self._keeping: dict[str, Lock] = {}
+        self._schemas: dict[str, SpecSchema] = {}
 
     @cached_property
     def read_options(self) -> ReadOptions:
@@ -113,7 +114,10 @@ class Session:
 
     def schema_of(self, type_name: str) -> SpecSchema:
         """The schema of a backend type's spec in this project."""
-        return self.runtime.registry.spec(type_name, blocks_of(self.settings, type_name))
+        schema = self._schemas.get(type_name)
+        if schema is None:
+            schema = self._schemas[type_name] = self.runtime.registry.spec(type_name, blocks_of(self.settings, type_name))
+        return schema
 
     def completes(self, backend: str) -> bool:
         """Whether the jobs of a configured backend end by themselves; true for one that is not configured any more."""
