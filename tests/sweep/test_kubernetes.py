@@ -9,7 +9,7 @@ from tests.entry import Hook
 from tests.support import Warm
 from tests.sweep.lives import BEGIN, CHAPTERS, CREATE, DESTROY, KILLED, Life
 
-SHARES = 4
+SHARES = 8
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
@@ -23,6 +23,7 @@ def test_kill_at_the_calls_of_every_change(side: str, tmp_path: Path, simulated:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_kill_at_every_effect_of_every_change(share: int, tmp_path: Path, simulated: Cluster, warm: Warm) -> None:
     """One project per effect number: each of its changes is killed at that effect, until no change has so many."""
