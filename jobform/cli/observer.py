@@ -37,7 +37,6 @@ class LineObserver:
         if self._shown is not None and self._shown == plan.digest:
             return
         self._shown = plan.digest
-        self._target.tell(plan.diagnostics)
         self._target.print(self._target.view.plan(plan))
         summarise(self._target, plan)
 

@@ -61,6 +61,7 @@ Examples:
   jobform plan
   jobform plan --select train --exclude 'train[seed=2]'
   jobform plan --out plan.json && jobform apply plan.json
+  jobform plan --context staging --namespace ml         # another cluster, for this once
   jobform plan --detailed-exitcode --format markdown   # for a pull request
 """)
 @project_options
@@ -88,8 +89,6 @@ def plan(ctx: click.Context, /, out: str | None, detailed_exitcode: bool, format
     made = planning.plan(session, plan_options(kwargs))
     if out is not None:
         save(Path(out), plan_to_bytes(made))
-    if format_ == "human":
-        target.tell(made.diagnostics)
     target.print(target.view.plan(made))
     summarise(target, made)
     if out is not None and format_ == "human":

@@ -11,7 +11,7 @@ from jobform.backends.kubernetes.kinds import Judged, Kind
 from jobform.backends.kubernetes.names import JOB, LINEAGE
 from jobform.backends.kubernetes.outcome import actual_of
 from jobform.backends.kubernetes.pods import Pod, is_of, key_of, pod_of
-from jobform.backends.kubernetes.queue import APIS, Queued, held, queued
+from jobform.backends.kubernetes.queue import Queued, held, queued
 from jobform.backends.kubernetes.shapes import line, mapping, number, text
 from jobform.backends.kubernetes.site import Site
 from jobform.clients.kube.errors import KubeError
@@ -135,12 +135,12 @@ def _selectors(keys: Collection[Key]) -> Iterable[str]:
 
 
 def _held(site: Site, namespace: str, seen: Sequence[Seen]) -> Mapping[str, tuple[Queued | None, bool]]:
-    """What a queue says of suspended workloads, and whether there is one at all."""
+    """What a queue says of suspended workloads, and whether there is one that says anything."""
     if not seen:
         return {}
     kept = [each for each in seen if each.kind.queue]
-    served = bool(kept) and any((api, "Workload") in site.client.served() for api in APIS)
-    known = queued(site, namespace, [each.uid for each in kept]) if served else {}
+    answered = queued(site, namespace, [each.uid for each in kept]) if kept else None
+    served, known = answered is not None, answered or {}
     missing = [each.uid for each in kept if served and each.uid not in known]
     causes = _events(site, namespace, missing)
     told: dict[str, tuple[Queued | None, bool]] = {}

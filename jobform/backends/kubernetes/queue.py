@@ -36,12 +36,12 @@ class Queued:
     timed_out_at: str | None = None
 
 
-def queued(site: Site, namespace: str, uids: Collection[str]) -> Mapping[str, Queued]:
-    """By uid of the job, for those that have a Workload. Nothing where there is no Kueue, or where it may not be read."""
+def queued(site: Site, namespace: str, uids: Collection[str]) -> Mapping[str, Queued] | None:
+    """By uid of the job, for those that have a Workload. None where there is no Kueue, or where it may not be read."""
     try:
         api = next((api for api in APIS if (api, "Workload") in site.client.served()), None)
         if api is None:
-            return {}
+            return None
         found: dict[str, Queued] = {}
         ordered = sorted(uids)
         for start in range(0, len(ordered), _AT_ONCE):
@@ -52,7 +52,7 @@ def queued(site: Site, namespace: str, uids: Collection[str]) -> Mapping[str, Qu
         return _placed(site, namespace, found)
     except KubeError as error:
         if error.status in (403, 404):
-            return {}
+            return None
         raise
 
 

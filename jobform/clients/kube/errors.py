@@ -24,6 +24,8 @@ _UNTYPED = "failed to create typed patch object"
 _UNCONVERTED = "failed to convert new object"  # such as a quantity that is none: a 500 that says the same every time
 _UNDECLARED = re.compile(r"(\.[^\s:]+): (field not declared in schema|[^\n]+)")
 
+_GRANT = "whoever runs the cluster can grant it: examples/kubernetes-gpu/rbac.yaml has what plan and apply need"
+
 UNDECLARED = "FieldUndeclared"
 """Our reason for the causes of a body that does not fit the kind's schema; the server gives them as text only."""
 
@@ -126,6 +128,7 @@ def refusal(
     raw = text if isinstance(text, str) and text else fallback
     reason = body.get("reason")
     causes, conflicts = _causes(body.get("details"))
+    denied = _denied_by(status, raw, body.get("details"))
     if _UNTYPED in raw:
         causes = tuple(Cause(UNDECLARED, short(found[1], 300), short(found[2])) for found in _UNDECLARED.finditer(raw))
     return KubeError(
@@ -135,9 +138,10 @@ def refusal(
         causes,
         retry_after or _told_retry(body.get("details")),
         changing=changing,
-        denied_by=_denied_by(status, raw, body.get("details")),
+        denied_by=denied,
         conflict=_conflict(status, reason, raw, conflicts),
         conflicts=conflicts,
+        hint=_GRANT if denied == "rbac" else "",
     )
 
 

@@ -127,7 +127,7 @@ def test_another_500_of_a_change_is_ambiguous_and_of_a_read_is_not() -> None:
 
 def test_the_engine_is_told_everything() -> None:
     told = KubeError(0, "Cut", "it broke", sent=True, changing=True, hint="look").backend_error("cannot submit")
-    assert (told.summary, told.detail) == ("cannot submit", "Cut: it broke. look")
+    assert (told.summary, told.detail) == ("cannot submit", "Cut: it broke; look")
     assert told.retryable
     assert told.ambiguous
 
