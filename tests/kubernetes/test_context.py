@@ -2,8 +2,10 @@
 
 import base64
 import os
+import pty
 import shutil
 import subprocess
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,37 @@ def test_a_plugin_gives_the_token_and_nobody_sees_it(stage: Stage, tmp_path: Pat
     assert not found
 
 
+
+
+@pytest.mark.parametrize(("arguments", "environ", "asks"), [
+    (("plan",), {}, True), (("plan",), {"CI": "true"}, False),
+    (("apply", "--auto-approve", "--detach"), {}, True), (("apply", "--auto-approve", "--detach", "--no-input"), {}, False),
+])
+def test_a_plugin_asks_on_a_terminal_only_where_somebody_may_be_asked(
+    stage: Stage, tmp_path: Path, arguments: tuple[str, ...], environ: Mapping[str, str], asks: bool,
+) -> None:
+    stage.declare({"one": image_job()})
+    answer = '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "\'$password\'"}}'
+    script = f"printf 'Password: ' >&2; read password || exit 9; echo '{answer}'"
+    kubeconfig = edited(stage.environ["KUBECONFIG"], tmp_path / "plug", user=plugin(script))
+    master, terminal = pty.openpty()
+    quiet = termios.tcgetattr(terminal)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    surroundings = {key: value for key, value in environ_for(None, None).items() if key != "CI"}
+    os.write(master, f"{stage.cluster.access.token}\n".encode())
+    done = subprocess.run(
+        [str(JOBFORM), *arguments], cwd=stage.directory, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True,
+        timeout=60, env={**surroundings, **environ, "KUBECONFIG": kubeconfig},
+    )
+    said = os.read(master, 1 << 16).decode()
+    os.close(master)
+    os.close(terminal)
+    if asks:
+        assert done.returncode == 0, (done, said)
+        assert said.startswith("Password: ")
+        assert "one will be created" in done.stdout
+    else:
+        assert done.returncode == 1, (done, said)
+        assert "it exited with 9: Password:" in said
+    assert stage.cluster.access.token not in done.stdout + said
