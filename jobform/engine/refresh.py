@@ -12,7 +12,20 @@ from jobform.model.errors import BackendError, FailedError
 from jobform.model.event import Ended, Event, Held, Observed, Released, Resolved
 from jobform.model.state import ENDED, Attempt, Intent, Op, Phase, Record, State
 from jobform.model.values import Json
-from jobform.protocols import Absent, Actual, Backend, Comparing, Difference, Found, Gone, Mark, Preparing, ReadError, Ref, Unknown
+from jobform.protocols import (
+    Absent,
+    Actual,
+    Backend,
+    Comparing,
+    Difference,
+    Found,
+    Gone,
+    Mark,
+    Preparing,
+    ReadError,
+    Ref,
+    Unknown,
+)
 
 
 @dataclass(slots=True)
