@@ -190,7 +190,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             secured.close()
 
     def cut(self) -> None:
-        """Ends every connection that is still open. Its own thread closes it: a descriptor may belong to somebody else by then."""
+        """Ends every connection that is still open. Its own thread closes it: by then the descriptor may be another's."""
         for connection in list(self._open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

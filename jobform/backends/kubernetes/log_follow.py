@@ -24,6 +24,9 @@ _PATIENCE = 300.0
 _GRACE = 10.0
 """Seconds that containers may print on after the end of their run: some kinds leave them running for ever."""
 
+_SETTLED = 1.5
+"""Seconds without anything new after which the log of a container that has ended counts as whole."""
+
 _SLICE = 0.1
 _PAUSES = (0.2, 10.0)
 
@@ -145,7 +148,11 @@ class Follower:
     # --- in the threads ---
 
     def _follow(self, reader: Reader, source: Source) -> None:
-        """One container through all its starts, until nothing will be added any more."""
+        """One container through all its starts, until nothing will be added any more.
+
+        The end of a container is known before all that it printed is in its log: it is read until nothing new came for a while.
+        """
+        settled, quiet_at = False, self._clock.monotonic()
         restarts, pause, answered = source.restarts, _PAUSES[0], self._clock.monotonic()
         while not self._stop.is_set():
             now = self._present.get(source.key)
@@ -154,7 +161,7 @@ class Follower:
             try:
                 if now is not None and now.restarts > restarts:
                     restarts = self._catch_up(reader, source, restarts, now.restarts)
-                gave = self._pump(source.key, reader.read(follow=not final, final=final))
+                gave = self._pump(source.key, reader.read(follow=not final, final=final and settled))
                 answered = self._clock.monotonic()
             except KubeError as error:
                 if reader.opened > opened:  # it did answer; that a program prints nothing for long is no failure
@@ -168,9 +175,11 @@ class Follower:
                     self._put(f"{self._labels[source.key]}: its output could not be read on: {error.message}")
                     return
                 gave = final = False
-            if final:
+            if final and settled:
                 return
-            pause = _PAUSES[0] if gave else min(2 * pause, _PAUSES[1])
+            quiet_at = self._clock.monotonic() if gave or not final else quiet_at
+            settled = self._clock.monotonic() - quiet_at >= _SETTLED
+            pause = _PAUSES[0] if gave else 0.5 if final else min(2 * pause, _PAUSES[1])
             self._rest(source.key, now, pause)
 
     def _catch_up(self, reader: Reader, source: Source, before: int, after: int) -> int:

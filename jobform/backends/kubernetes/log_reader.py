@@ -6,6 +6,7 @@ Source: `LogLocation` in pkg/registry/core/pod/strategy.go and `logWriter` in pk
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,15 @@ from jobform.protocols import LogOptions
 
 LONGEST = 1 << 20
 """Bytes of a line that are held; a longer one goes on in a line of its own."""
+
+EXCUSE = re.compile(
+    rb"(?:\A|(?<=\n))(?:unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]{12,128}"
+    rb'|failed to try resolving symlinks in path "[^"\n]{1,4096}": [^\n]{1,4096})\Z'
+)
+"""What the kubelet puts at the end of an output that it lost, without a line's end.
+
+Source: GetContainerLogs in pkg/kubelet/kuberuntime, ReadLogs in its package logs.
+"""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BREAKS = b"\r\t "
@@ -93,7 +103,7 @@ class Reader:
                     found.append(text + b"\n")
             if found:
                 yield found
-        if rest and (final or begun):
+        if rest and (final or begun) and not EXCUSE.match(rest):
             text = text_of(rest)
             if text is not None:
                 yield [text + b"\n"]

@@ -1,11 +1,11 @@
 """What a run prints: the output of every container of every pod, each line told apart, and the end of it for keeping."""
 
-import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from jobform.backends.kubernetes.log_follow import Follower
+from jobform.backends.kubernetes.log_reader import EXCUSE
 from jobform.backends.kubernetes.log_run import Look, Run
 from jobform.backends.kubernetes.log_sources import Source, labels_of, prefixed
 from jobform.backends.kubernetes.refs import JobRef
@@ -26,9 +26,6 @@ HELD = 64 << 10
 
 _LINES = 1024
 """Lines that are asked for at first, to find the last bytes: the API can only count lines from the end."""
-
-_EXCUSE = re.compile(rb"(?:\A|(?<=\n))unable to retrieve container logs for [a-z0-9.-]+://[0-9a-f]{12,128}\Z")
-"""What the kubelet puts at the end of an output that it lost, without a line's end. Source: kuberuntime's GetContainerLogs."""
 
 _AT_ONCE = 8
 _CONTAINERS = 200
@@ -145,7 +142,7 @@ class Logs:
 
 def printed(data: bytes) -> bytes:
     """The end of an output without the kubelet's own words, which would take the place of what was kept before they came."""
-    return _EXCUSE.sub(b"", data)
+    return EXCUSE.sub(b"", data)
 
 
 def _tell_none(run: Run, look: Look) -> None:

@@ -88,7 +88,7 @@ def reach_end(desk: Desk, ref: Ref) -> None:
 
 
 def test_the_output_of_one_container(real: Desk) -> None:
-    ref = real.submit(shell("for i in 1 2 3; do echo line $i; done; echo err >&2; printf last"))
+    ref = real.submit(shell("echo err >&2; sleep 0.2; for i in 1 2 3; do echo line $i; done; printf last; sleep 0.2"))
     reach_end(real, ref)
     lines, told = read(real, ref)
     assert sorted(lines) == ["err", "last", "line 1", "line 2", "line 3"]
@@ -195,11 +195,11 @@ def test_a_run_without_pods_says_so(desk: Desk) -> None:
 
 
 def test_what_is_gone_has_no_output(real: Desk) -> None:
-    ref = real.submit(shell("trap 'exit 0' TERM; echo x; sleep 60 & wait"))
+    ref = real.submit(shell("trap 'exit 0' TERM; echo begun; sleep 60 & wait"))
     following = Following(real, ref)
-    following.see("x")
+    following.see("begun")
     real.backend.cancel(ref, only_if_waiting=False)
-    assert following.end() == ["x"]
+    assert following.end() == ["begun"]
     real.until(lambda: real.pods_of(ref), lambda pods: not pods)
     assert read(real, ref) == ([], [])
     assert read(real, ref, follow=True) == ([], [])
@@ -242,7 +242,7 @@ def test_leaving_early_ends_every_thread(real: Desk) -> None:
 
 
 def test_a_flood_is_shown_whole_and_kept_in_part(real: Desk) -> None:
-    ref = real.submit(shell("i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done; echo 'end of it'"))
+    ref = real.submit(shell("i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done; echo 'end of it'; sleep 2"))
     following = Following(real, ref)
     assert following.end(90) == [*map(str, range(30000)), "end of it"]
     kept = source(real).kept(ref, 65536)
@@ -281,15 +281,15 @@ def test_more_containers_than_may_be_followed_take_turns(real: Desk, monkeypatch
 def test_a_pod_that_outlives_its_run_does_not_hold_the_end_up(real: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Played by a Job that succeeds by policy while another pod of it ignores its end."""
     monkeypatch.setattr(log_follow, "_GRACE", 1.0)
-    ref = real.submit(shell("echo x; sleep 1000"))
+    ref = real.submit(shell("echo begun; sleep 1000"))
     following = Following(real, ref)
-    following.see("x")
+    following.see("begun")
     pod = real.pods_of(ref)[0]
     real.api.merge(f"{real.pods}/{pod['metadata']['name']}", {"metadata": {"finalizers": ["jobform.test/hold"]}})
     real.api.merge(f"{real.jobs}/{JobRef.parse(ref).name}", {"metadata": {"finalizers": []}})
     real.api.call("DELETE", f"{real.jobs}/{JobRef.parse(ref).name}", {"propagationPolicy": "Orphan"})
     try:
-        assert following.end(30) == ["x"]
+        assert following.end(30) == ["begun"]
     finally:
         real.api.merge(f"{real.pods}/{pod['metadata']['name']}", {"metadata": {"finalizers": []}})
         real.api.call("DELETE", f"{real.pods}/{pod['metadata']['name']}", {"gracePeriodSeconds": 0})

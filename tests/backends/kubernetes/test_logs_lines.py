@@ -123,6 +123,16 @@ def test_what_the_kubelet_says_itself_is_shown_whole(serve: Serve) -> None:
     assert lines(reader) == [b"a\n", words + b"\n"]
 
 
+@pytest.mark.parametrize("words", [
+    b"unable to retrieve container logs for containerd://" + b"0a" * 32,
+    b'failed to try resolving symlinks in path "/var/log/pods/a/b/0.log": lstat /var/log/pods/a: no such file or directory',
+])
+def test_what_stands_for_a_lost_output_is_none(serve: Serve, words: bytes) -> None:
+    reader, _ = serve(log((stamp(1), "a")) + words)
+    assert lines(reader) == [b"a\n"]
+    assert logs.printed(b"a\n" + words) == b"a\n"
+
+
 def test_what_the_kubelet_says_itself_is_not_kept() -> None:
     words = b"unable to retrieve container logs for containerd://" + b"0a" * 32
     assert logs.printed(words) == b""

@@ -321,7 +321,7 @@ def test_a_server_that_nobody_reaches_is_an_error(desk: Desk) -> None:
 
 def test_no_cluster_at_all_is_an_error(desk: Desk) -> None:
     desk.settings["kubeconfig"] = "/nonexistent"
-    with pytest.raises(BackendError, match="finds no cluster"):
+    with pytest.raises(BackendError, match="/nonexistent does not exist"):
         ask(desk, submits(desk, job()))
 
 
