@@ -58,6 +58,15 @@ def load_document(name: str) -> Schema:
     raise ValueError(f"there is no schema named {name!r}; there are {', '.join(document_names())}")
 
 
+def load_definition(name: str, definition: str) -> Schema:
+    """One of the `$defs` of a shipped schema as a schema of its own, without the rest. Raises ValueError as `load_document`."""
+    document = load_document(name)
+    definitions = document["$defs"]
+    found = definitions[definition] if isinstance(definitions, dict) else None
+    assert isinstance(found, dict), "what ships is tested"
+    return {"$schema": document["$schema"], **found}
+
+
 def document_names() -> tuple[str, ...]:
     """The names that `load_document` knows, sorted."""
     return tuple(sorted({file.name.removesuffix(_SUFFIX) for place in _PLACES for file in place.glob(f"*{_SUFFIX}")}))

@@ -28,7 +28,7 @@ def test_a_file_becomes_objects_and_every_value_has_its_place(tmp_path: Path) ->
     project = read(tmp_path, FILE | {"k8s/train.yaml": CONFIG + "---\n" + JOB})
     job = project.jobs["train"]
     assert list(job.spec) == ["objects"]
-    assert list(job.spec["objects"]) == ["ConfigMap/settings", "Job"]  # type: ignore[arg-type]
+    assert list(job.spec["objects"]) == ["ConfigMap/settings", "Job"]  # type: ignore[arg-type]  # a map of objects
     at = {
         ("spec", "objects", "Job", "metadata", "name"): "k8s/train.yaml:10:9",
         ("spec", "objects", "Job", "spec", "template", "spec", "containers", "[name=main]", "image"): "k8s/train.yaml:17:16",

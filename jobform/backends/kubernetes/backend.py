@@ -50,7 +50,7 @@ from jobform.protocols import (
     Unknown,
     Written,
 )
-from jobform.schema import load_document
+from jobform.schema import load_definition, load_document
 
 
 class KubernetesBackend:
@@ -146,12 +146,7 @@ class KubernetesType:
         return arrange.arrange(spec, settings, written)
 
     def settings_schema(self) -> dict[str, Json]:
-        document = load_document("kubernetes")
-        definitions = document["$defs"]
-        assert isinstance(definitions, dict)
-        settings = definitions["settings"]
-        assert isinstance(settings, dict)
-        return {"$schema": document["$schema"], **settings}
+        return load_definition("kubernetes", "settings")
 
     def open(self, block: BackendBlock, place: Place) -> KubernetesBackend:
         """Reads no file and asks nobody: the first call does."""

@@ -22,9 +22,6 @@ Answer = Found | Absent | Unknown
 _FEW = 3
 """So many names of a kind are asked for one by one; more are found in a list."""
 
-_MOST_KINDS = 50
-"""Among so many kinds a mark is looked for at most, when its own is not known."""
-
 
 def find(site: Site, marks: Collection[Mark]) -> Mapping[Mark, Answer]:
     """Raises BackendError when no cluster can be had."""
@@ -36,7 +33,10 @@ def find(site: Site, marks: Collection[Mark]) -> Mapping[Mark, Answer]:
     namespace = site.namespace
     try:
         for mark in marks:
-            for kind in _kinds_of(site, mark):
+            known_kinds = _kinds_of(site, mark)
+            if not known_kinds:
+                answers[mark] = Unknown("its kind is not known any more: put it back into `kinds:` of the backend's block")
+            for kind in known_kinds:
                 kinds[kind.key] = kind
                 by_kind[kind.key].append(mark)
     except KubeError as error:
@@ -65,7 +65,9 @@ def find(site: Site, marks: Collection[Mark]) -> Mapping[Mark, Answer]:
 
 
 def _kinds_of(site: Site, mark: Mark) -> list[Kind]:
-    """The kind that was to be submitted; when that is not known, all that the cluster serves. Raises KubeError."""
+    """The kind that was to be submitted, [] for one that nobody describes any more. When what was to be submitted is not known,
+    all that the cluster serves. Raises KubeError.
+    """
     objects = mark.spec.get("objects")
     if isinstance(objects, dict):
         known = [kind for key, kind in site.kinds.by_key.items() if key in objects]
@@ -79,7 +81,7 @@ def _kinds_of(site: Site, mark: Mark) -> list[Kind]:
         return [job] if job is not None else []
     served = site.client.served()
     named = [site.kinds.of(api, known.kind) for known in site.kinds.all() for api in known.apis if (api, known.kind) in served]
-    return [found for found in named if found is not None][:_MOST_KINDS]
+    return [found for found in named if found is not None]
 
 
 def _found(site: Site, kind: Kind, namespace: str, marks: Collection[Mark]) -> dict[Mark, Manifest]:

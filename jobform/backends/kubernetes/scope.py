@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from jobform.backends.kubernetes.shapes import text
 from jobform.clients.kube.client import KubeClient
 from jobform.clients.kube.errors import KubeError
 from jobform.clients.kube.paths import object_path
@@ -30,11 +31,11 @@ def prove(client: KubeClient, namespace: str) -> Scope:
     except KubeError as error:
         raise _unproven(client, namespace, error) from error
     for part, found, name in ((cluster, system, _CLUSTER), (place, own, namespace)):
-        if uid := _text(found, "metadata", "uid"):
+        if uid := text(found, "metadata", "uid"):
             part["uid"] = uid
         elif name == namespace or namespace != _CLUSTER:
             notes.append(f"namespace {name} may not be read, so its uid is not known")
-    if _text(own, "status", "phase") == "Terminating":
+    if text(own, "status", "phase") == "Terminating":
         notes.append(f"namespace {namespace} is being deleted")
     described = f"namespace {namespace} of {cluster['server']}" + (f" (context {short(login.context)})" if login.context else "")
     return Scope(
@@ -73,10 +74,3 @@ def _unproven(client: KubeClient, namespace: str, error: KubeError) -> BackendEr
         )
         return BackendError(f"namespace {short(namespace)} does not exist in the cluster of {login.source}", hint)
     return error.backend_error(f"{short(login.server)} of {login.source} does not answer like a Kubernetes API server")
-
-
-def _text(body: dict[str, Json], *keys: str) -> str:
-    value: Json = body
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from jobform.backends.kubernetes.shapes import text
+from jobform.backends.kubernetes.site import uid_of
 from jobform.clients.kube.client import KubeClient
 from jobform.clients.kube.errors import KubeError, refusal
 from jobform.clients.kube.wire import Query, Stream
@@ -166,7 +168,7 @@ class _Cache(Generic[T]):
             self._out_of_sync(self.failure)
 
     def _list(self) -> None:
-        listing = self._client.list(self._collection.path, self._query(), lambda item: (_uid(item), self._keep(item)))
+        listing = self._client.list(self._collection.path, self._query(), lambda item: (uid_of(item), self._keep(item)))
         objects = {uid: kept for uid, kept in listing if uid and kept is not None}
         with self._lock:
             self._objects, self._shown, self._synced = objects, None, True
@@ -213,7 +215,7 @@ class _Cache(Generic[T]):
         if kind == "ERROR":
             code = item.get("code")
             raise refusal(code if isinstance(code, int) else 500, item, changing=False)
-        uid, version = _uid(item), _version(item)
+        uid, version = uid_of(item), text(item, "metadata", "resourceVersion")
         if kind in ("ADDED", "MODIFIED", "DELETED"):
             kept = self._keep(item) if kind != "DELETED" else None
             with self._lock:
@@ -259,17 +261,3 @@ def _event(line: bytes) -> dict[str, Json]:
     if not isinstance(event, dict):
         raise KubeError(200, "BadAnswer", "a watch event that is no object")
     return event
-
-
-def _uid(item: Mapping[str, Json]) -> str:
-    return _metadata(item, "uid")
-
-
-def _version(item: Mapping[str, Json]) -> str:
-    return _metadata(item, "resourceVersion")
-
-
-def _metadata(item: Mapping[str, Json], key: str) -> str:
-    metadata = item.get("metadata")
-    value = metadata.get(key) if isinstance(metadata, dict) else None
-    return value if isinstance(value, str) else ""

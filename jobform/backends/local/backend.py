@@ -44,7 +44,7 @@ from jobform.protocols import (
     Unknown,
     timestamp,
 )
-from jobform.schema import load_document
+from jobform.schema import load_definition, load_document
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -351,12 +351,7 @@ class LocalType:
         return load_document("local")
 
     def settings_schema(self) -> dict[str, Json]:
-        document = load_document("local")
-        definitions = document["$defs"]
-        assert isinstance(definitions, dict)
-        settings = definitions["settings"]
-        assert isinstance(settings, dict)
-        return {"$schema": document["$schema"], **settings}
+        return load_definition("local", "settings")
 
     def open(self, block: BackendBlock, place: Place) -> Backend:
         return LocalBackend(LocalSettings.of(block.settings), place, self._facts(), self._discovery)

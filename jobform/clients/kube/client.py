@@ -169,21 +169,6 @@ class KubeClient:
             self._version = (int(digits[0][:6]), int(digits[1][:6]))
         return self._version
 
-    def can_i(
-        self, verb: str, group: str, resource: str, namespace: str | None = None, *, sub: str = "", name: str = "",
-    ) -> bool:
-        """Whether these credentials may do that. group: "" for the core. Raises KubeError when the server does not say."""
-        attributes: dict[str, Json] = {"verb": verb, "group": group, "resource": resource, "subresource": sub, "name": name}
-        if namespace is not None:
-            attributes["namespace"] = namespace
-        body: dict[str, Json] = {
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        status = self.request("POST", path, body=body, repeatable=True).body.get("status")
-        return isinstance(status, dict) and status.get("allowed") is True
-
     def _persist(self, deadline: float, repeatable: bool, attempt: Callable[[Wire, float], T]) -> T:
         """Make an attempt until it succeeds, fails for good, or the time is over."""
         tries = 0

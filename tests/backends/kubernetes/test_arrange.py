@@ -58,7 +58,7 @@ def test_every_kind_can_be_a_job_and_have_companions(api: str, kind: str, key: s
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "p"}},
     ]})
     assert found.complaints == ()
-    assert list(found.spec["objects"]) == ["Service/s", key, "PersistentVolumeClaim/p"]  # type: ignore[arg-type]
+    assert list(found.spec["objects"]) == ["Service/s", key, "PersistentVolumeClaim/p"]  # type: ignore[arg-type]  # a map of objects
     assert [claim.identity for claim in found.claims] == ["/Service/s", "/PersistentVolumeClaim/p"]
     assert found.origins[("objects", key)] == Spot(("manifest", 1))
 

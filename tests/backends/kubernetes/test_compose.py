@@ -1,6 +1,7 @@
 """What a spec becomes in a cluster, and how a part of it leads back to the user's field."""
 
 import base64
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -365,10 +366,11 @@ def test_values_that_are_not_known_yet_break_nothing() -> None:
     """Any field of any spec may still be an `{expr, with}` when a recorded spec is compared."""
     for spec in SPECS.values():
         for key in spec:
-            composed({**spec, key: OUTPUT})
-            if isinstance(spec[key], dict):
-                for name in spec[key]:
-                    composed({**spec, key: {**spec[key], name: OUTPUT}})
+            inside = spec[key] if isinstance(spec[key], dict) else {}
+            for unknown in (OUTPUT, *({**inside, name: OUTPUT} for name in inside)):
+                made = composed({**spec, key: unknown})
+                assert made.workload["kind"] == "Job"
+                assert '"expr"' not in json.dumps(made.workload), f"{key}: the server would be sent an expression"
 
 
 def test_marks_of_others_are_none() -> None:

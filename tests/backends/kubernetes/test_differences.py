@@ -251,10 +251,10 @@ def test_an_autoscaler_is_no_drift_and_a_person_who_scales_is() -> None:
     target = composed(job(parallelism=2))
     scaled = {"operation": "Update", "subresource": "scale", "fieldsV1": {"f:spec": {"f:parallelism": {}}}}
     rest = {"manager": "jobform", "operation": "Apply", "fieldsV1": {"f:metadata": {}, "f:spec": {
-        f"f:{name}": {} for name in target.workload["spec"] if name != "parallelism"}}}  # type: ignore[union-attr]
-    labels = {name: {f"f:{key}": {} for key in values} for name, values in target.workload["metadata"].items()  # type: ignore[union-attr]
+        f"f:{name}": {} for name in target.workload["spec"] if name != "parallelism"}}}  # type: ignore[union-attr]  # composed: maps
+    labels = {name: {f"f:{key}": {} for key in values} for name, values in target.workload["metadata"].items()  # type: ignore[union-attr]  # composed: maps
               if isinstance(values, dict)}
-    rest["fieldsV1"]["f:metadata"] = {f"f:{name}": tree for name, tree in labels.items()}  # type: ignore[index]
+    rest["fieldsV1"]["f:metadata"] = {f"f:{name}": tree for name, tree in labels.items()}  # type: ignore[index]  # composed: a map
     by_machine = live(target, [rest, {**scaled, "manager": "kube-controller-manager"}], parallelism=9)
     by_hand = live(target, [rest, {**scaled, "manager": "kubectl"}], parallelism=9)
     assert differences(target, by_machine) == []

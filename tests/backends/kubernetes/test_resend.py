@@ -14,7 +14,7 @@ POD: Path = ("objects", "Job", "spec", "template", "spec")
 def sent(spec: Object, live: Object, *changes: Path, owned: Object | None = None) -> Any:
     """The pod's spec in an update. live: what differs from the manifest in it now; owned: what of the Job is still ours."""
     made = composed(spec)
-    now: Any = {**made.workload, "spec": {**made.workload["spec"], **live.pop("job", {})}}  # type: ignore[dict-item]
+    now: Any = {**made.workload, "spec": {**made.workload["spec"], **live.pop("job", {})}}  # type: ignore[dict-item]  # a Job has a spec
     template = now["spec"]["template"]
     now["spec"]["template"] = {**template, "spec": {**template["spec"], **live}}
     now["metadata"] = {**now["metadata"], "uid": "u", "managedFields": [{

@@ -2,12 +2,13 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.model.errors import BackendError
-from jobform.protocols import Absent, Found, Gone, Mark, Submission
+from jobform.protocols import Absent, Found, Gone, Mark, Submission, Unknown
 from jobform.testing.marks import make_mark
 from tests.backends.kubernetes.desk import Desk, job, manifest
 from tests.cluster.api import ApiFailure
@@ -225,6 +226,15 @@ def test_a_kind_that_the_cluster_lacks_is_no_absence(desk: Desk) -> None:
     mark = Mark(mark.address, 1, mark.token, mark.name, mark.text, mark.begun_at, spec)
     answer = desk.backend.find([mark])[mark]
     assert not isinstance(answer, Absent | Found), answer
+
+
+def test_a_kind_that_nobody_describes_any_more_is_no_absence(desk: Desk) -> None:
+    """A project took its own kind out of `kinds:` while a submission of it was open: the run may be there."""
+    spec = {"objects": {"Sweep": {"apiVersion": "example.com/v1", "kind": "Sweep", "metadata": {}, "spec": {}}}}
+    mark = replace(make_mark("job", lineage=desk.namespace), spec=spec)
+    answer = desk.backend.find([mark])[mark]
+    assert isinstance(answer, Unknown)
+    assert "kinds:" in answer.reason
 
 
 def test_a_policy_that_strips_our_labels_is_told_and_leaves_nothing(cluster: Cluster, desk: Desk) -> None:
