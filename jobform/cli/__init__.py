@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "schema": ("jobform.cli.project", "Print a JSON Schema, or list them."),
     "state": ("jobform.cli.state", "Look at the state and repair it."),
     "lock": ("jobform.cli.state", "Look at the state's lock."),
+    "sandbox": ("jobform.cli.sandbox", "Start servers of the remote services on this machine, to try jobs without an account."),
     "version": ("jobform.cli.project", "Print the version."),
     "completion": ("jobform.cli.project", "Print the completion script of a shell."),
 }
@@ -41,7 +42,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 NOT_YET: Mapping[str, str] = {
     "fmt": "formatting job files is not supported yet",
     "import": "importing runs is not supported yet",
-    "sandbox": "the sandbox of remote services is not supported yet",
 }
 
 

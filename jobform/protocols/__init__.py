@@ -31,6 +31,7 @@ from jobform.protocols.backend import (
     Submission,
     Unknown,
 )
+from jobform.protocols.claims import Importing, Lister, Sighting
 from jobform.protocols.store import (
     LockInfo,
     Store,
@@ -67,7 +68,9 @@ __all__ = [
     "Forecast",
     "Found",
     "Gone",
+    "Importing",
     "Intended",
+    "Lister",
     "LockInfo",
     "LogOptions",
     "LogSource",
@@ -80,6 +83,7 @@ __all__ = [
     "Releasing",
     "Scope",
     "Screen",
+    "Sighting",
     "Spot",
     "Store",
     "StoreType",

@@ -6,7 +6,7 @@ import pytest
 
 from jobform.model.errors import BackendError
 from jobform.model.state import Phase
-from jobform.protocols import Absent, Actual, Backend, Found, Gone, Mark, ReadError, Ref, Unknown
+from jobform.protocols import Absent, Actual, Backend, Gone, Mark, ReadError, Ref, Unknown
 from jobform.testing.backend_fixtures import BackendFixtures, Break, FaultSource, MakeSubmission, Wish, read_one
 from jobform.testing.marks import make_mark
 
@@ -21,8 +21,7 @@ class FaultContract(BackendFixtures):
         error = _broken_submit(backend, make_submission, mark, faults, Break.ERROR)
         assert error.retryable
         assert backend.find([mark]) == {mark: Absent()}
-        ref = backend.submit(make_submission(Wish.RUNS, "job"), mark)
-        assert backend.find([mark]) == {mark: Found(ref, mark.body)}
+        self.assert_found(backend, mark, backend.submit(make_submission(Wish.RUNS, "job"), mark))
 
     @pytest.mark.parametrize("how", [Break.ERROR_AFTER, Break.LOST, Break.HALF])
     def test_submission_that_took_effect_is_ambiguous_and_found(
@@ -31,10 +30,7 @@ class FaultContract(BackendFixtures):
         mark = make_mark("job", lineage=lineage)
         error = _broken_submit(backend, make_submission, mark, faults, how)
         assert error.ambiguous
-        found = backend.find([mark])[mark]
-        assert isinstance(found, Found)
-        assert found.body == mark.body
-        assert isinstance(read_one(backend, found.ref), Actual)
+        self.assert_found(backend, mark)
 
     def test_page_of_html_is_no_submission(
         self, backend: Backend, make_submission: MakeSubmission, faults: FaultSource, lineage: str,
@@ -121,6 +117,7 @@ class FaultContract(BackendFixtures):
     def test_lost_answer_to_a_delete(
         self, backend: Backend, start: Callable[..., Ref], reach: Callable[..., Actual], faults: FaultSource,
     ) -> None:
+        self.need(self.removes)
         ref = start(Wish.ENDS)
         reach(ref, Phase.SUCCEEDED)
         faults.break_next("delete", Break.LOST)

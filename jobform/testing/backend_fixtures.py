@@ -10,7 +10,7 @@ import pytest
 
 from jobform.model.state import Phase
 from jobform.model.values import Json
-from jobform.protocols import Actual, Backend, Gone, ReadError, Ref, Submission
+from jobform.protocols import Actual, Backend, Found, Gone, Mark, ReadError, Ref, Submission, Unknown
 from jobform.testing.marks import make_mark
 
 PATIENCE = 30.0
@@ -66,12 +66,19 @@ class BackendFixtures:
     """What a subclass of the contract gives, and what the tests make of it.
 
     exact: submitting the same mark again gives the same run. many: how many runs the bulk tests use; most_calls: how many
-    calls reading them all may take. delete_refuses_live: else deleting a live run is not tested.
+    calls reading them all may take. delete_refuses_live: else deleting a live run is not tested. reports_exit: the service says
+    with which code a program ended. removes: an ended run is gone after `delete`; else the service keeps it for ever. marked: a
+    run carries its mark; else what was begun and not ended stays unknown while there is any run that might be it. marks_body: the
+    mark tells with which body it was made.
     """
 
     exact: ClassVar[bool] = True
     conditional_cancel: ClassVar[bool] = True
     delete_refuses_live: ClassVar[bool] = True
+    reports_exit: ClassVar[bool] = True
+    removes: ClassVar[bool] = True
+    marked: ClassVar[bool] = True
+    marks_body: ClassVar[bool] = True
     many: ClassVar[int] = 500
     most_calls: ClassVar[int] = 5
 
@@ -113,6 +120,22 @@ class BackendFixtures:
         pytest.skip("nothing can be updated in place here")
 
     # --- helpers ---
+
+    def assert_found(self, backend: Backend, mark: Mark, ref: Ref | None = None) -> None:
+        """The run of a mark is found; where runs carry no mark, nobody claims that there is none."""
+        answer = backend.find([mark])[mark]
+        if not self.marked:
+            assert isinstance(answer, Unknown), answer
+            return
+        assert isinstance(answer, Found), answer
+        assert answer.body == mark.body
+        assert ref in (None, answer.ref)
+        assert isinstance(read_one(backend, answer.ref), Actual)
+
+    def need(self, promise: bool) -> None:
+        """Skip unless the backend promises it."""
+        if not promise:
+            pytest.skip("this backend does not promise it")
 
     @pytest.fixture
     def lineage(self) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from jobform.model.values import Json
-from jobform.testing.faults import Fault, Faults, Then
+from jobform.sandbox.faults import Fault, Faults, Then
 from jobform.testing.ledger import Entry, Ledger
 from jobform.testing.service import Order, ServiceError
 from jobform.testing.world import World

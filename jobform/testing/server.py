@@ -10,7 +10,7 @@ from typing import Self
 
 from jobform.model.clock import SystemClock
 from jobform.model.values import Json
-from jobform.testing.faults import Fault
+from jobform.sandbox.faults import Fault
 from jobform.testing.http import Wire
 from jobform.testing.ledger import Entry
 

@@ -13,7 +13,7 @@ from jobform.protocols import Backend, Clock, Place, Submission, no_effect
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import OUTPUTS, Break, MakeSubmission, Wish
 from jobform.testing.clock import ManualClock
-from jobform.testing.faults import Fault, Then
+from jobform.sandbox.faults import Fault, Then
 from jobform.testing.reference import TYPE, ReferenceType
 from jobform.testing.server import ReferenceServer
 from jobform.testing.world import World

@@ -8,7 +8,7 @@ import pytest
 from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.protocols import Actual, Place, Submission, no_effect
-from jobform.testing.faults import Fault, Then
+from jobform.sandbox.faults import Fault, Then
 from jobform.testing.ledger import CREATED, mutations
 from jobform.testing.marks import make_mark
 from jobform.testing.reference import TYPE

@@ -11,7 +11,7 @@ from jobform.backends.kubernetes.kinds import Kind
 from jobform.backends.kubernetes.managed import Steps, shown
 from jobform.backends.kubernetes.shapes import text
 from jobform.clients.kube.errors import KubeError
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
 from jobform.protocols import UNKNOWN_TEXT, Forecast, Intended

@@ -6,7 +6,7 @@ from jobform.backends.kubernetes.shapes import text
 from jobform.clients.kube.client import KubeClient
 from jobform.clients.kube.errors import KubeError
 from jobform.clients.kube.paths import object_path
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 from jobform.model.errors import BackendError
 from jobform.model.values import Json, canonical
 from jobform.protocols import Scope

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, overload
 
+from jobform.clients.gate import Gate
 from jobform.clients.kube.discovery import Resource, discover
 from jobform.clients.kube.errors import KubeError
-from jobform.clients.kube.gate import Gate
 from jobform.clients.kube.listing import Listing, T, read_pages, whole
 from jobform.clients.kube.login import Login, log_in
 from jobform.clients.kube.settings import KubeSettings
-from jobform.clients.kube.text import short
 from jobform.clients.kube.wire import Answer, Query, Request, Stream, Wire
+from jobform.clients.text import short
 from jobform.model.clock import SystemClock
 from jobform.model.values import Json
 from jobform.protocols import Clock
@@ -174,7 +174,8 @@ class KubeClient:
         tries = 0
         renewed = False
         while True:
-            self._gate.wait(deadline)
+            if left := self._gate.wait(deadline):
+                raise KubeError(0, "Deadline", f"the server asked for a pause of {left:.0f} more seconds", retry_after=left)
             wire = self._current()
             try:
                 return attempt(wire, deadline - self._clock.monotonic())

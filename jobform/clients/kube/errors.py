@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
 

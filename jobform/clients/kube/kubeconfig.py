@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobform.clients.kube.errors import KubeError
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 from jobform.model.suggest import suggest
 
 _CAP = 16 << 20

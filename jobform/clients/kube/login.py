@@ -5,7 +5,6 @@ A credential plug-in that fails is an error, not an anonymous request; a loopbac
 
 import base64
 import binascii
-import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobform.clients.hosts import is_loopback
 from jobform.clients.kube.kubeconfig import Entry, read_kubeconfig, refused
 from jobform.clients.kube.plugin import Plugin, PluginError
 from jobform.clients.kube.settings import KubeSettings
-from jobform.clients.kube.text import short
 from jobform.clients.kube.trust import Trust
+from jobform.clients.text import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,13 +257,3 @@ def _proxy(server: str, environ: Mapping[str, str]) -> str:
         return ""
     name = f"{parts.scheme}_proxy"
     return environ.get(name) or environ.get(name.upper()) or ""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, as far as its text says."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 
 ATTENDED = 300.0
 """Seconds that a plug-in has where a person may have to do something, such as to log in with a browser."""

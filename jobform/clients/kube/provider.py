@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jobform.clients.kube.kubeconfig import Entry, refused
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 
 
 def provided(user: Entry, paths: list[Path], context: str, environ: Mapping[str, str], source: str) -> Callable[[], str]:

@@ -2,29 +2,26 @@
 
 import contextlib
 import json
-import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
+from jobform.clients.hosts import is_loopback
 from jobform.clients.kube.errors import KubeError, refusal
-from jobform.clients.kube.login import Login, is_loopback
+from jobform.clients.kube.login import Login
 from jobform.clients.kube.settings import KubeSettings
-from jobform.clients.kube.text import excerpt, short
+from jobform.clients.retry_after import retry_after
+from jobform.clients.text import excerpt, short
 from jobform.model.values import Json
 from jobform.model.version import VERSION
 from jobform.protocols import Clock
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
-
-LONGEST_PAUSE = 60.0
-"""Seconds of a Retry-After that are obeyed at most."""
 
 _STREAMS = 16
 """Connections beyond the parallel requests: watches and logs hold theirs for as long as they last."""
@@ -268,21 +265,6 @@ def _refusal(request: Request, status: int, headers: Mapping[str, str], body: by
     return refusal(
         status, parsed, changing=request.changing, fallback=fallback, retry_after=retry_after(headers.get("retry-after"), now),
     )
-
-
-def retry_after(value: str | None, now: datetime) -> float:
-    """Seconds to wait, from seconds or an HTTP date, at most LONGEST_PAUSE; 0.0 for none or nonsense."""
-    if not value:
-        return 0.0
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-        seconds = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
-    return min(seconds, LONGEST_PAUSE) if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
 def _warnings(values: list[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from jobform.clients.kube.errors import UNDECLARED, FieldConflict, KubeError, refusal
 from jobform.clients.kube.paths import object_path
-from jobform.clients.kube.text import short
+from jobform.clients.text import short
 
 DUMP = (
     'core.PodTemplateSpec{ObjectMeta:v1.ObjectMeta{Name:"", Labels:map[string]string{"a":"}{"}}, '

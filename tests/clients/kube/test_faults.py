@@ -16,7 +16,7 @@ import pytest
 from jobform.clients.kube.client import KubeClient
 from jobform.clients.kube.errors import KubeError
 from jobform.clients.kube.settings import KubeSettings
-from jobform.clients.kube.wire import retry_after
+from jobform.clients.retry_after import retry_after
 from jobform.testing.clock import ManualClock
 from tests.clients.kube.faulty import Faulty, Reply, Seen, closed_port, faulty, reply, status
 

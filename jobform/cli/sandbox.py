@@ -1,0 +1,104 @@
+"""sandbox: servers of the remote services on this machine, for one command or until ^C."""
+
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from jobform.cli.app import App, app
+from jobform.model.errors import InputError
+
+
+@click.command(epilog="""\b
+Examples:
+  jobform sandbox -- jobform apply --auto-approve          # one command against the sandbox
+  jobform sandbox --speed 10                               # until ^C; prints the `export` lines
+  jobform sandbox --fault 'service=otoy method=POST drop=after' -- jobform apply --auto-approve
+  jobform sandbox --jobs-run local --ledger calls.jsonl -- make test
+
+\b
+A fault is words: where (service=, method=, path=, both as regular expressions; skip=, times=)
+and what (status=N [applied=yes] [retry_after=S], drop=before|after, half=yes, html=yes, delay=S).
+Jobs take a second or two. One that has variables says how it goes by them:
+SANDBOX_QUEUED and SANDBOX_SECONDS (inf: for ever), SANDBOX_EXIT, SANDBOX_LOG.
+""")
+@click.option("--speed", type=click.FloatRange(0.001, 10000), default=1.0, show_default=True, help="How much faster time goes.")
+@click.option("--fault", "faults", metavar="RULE", multiple=True, help="What goes wrong; may be given several times.")
+@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append every request and change of state.")
+@click.option("--jobs-run", type=click.Choice(["simulated", "local"]), default="simulated", show_default=True,
+              help="local: run a job's command as a process here, where the job has one.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def sandbox(
+    ctx: click.Context, /, speed: float, faults: tuple[str, ...], ledger: Path | None, jobs_run: str, command: tuple[str, ...],
+) -> int:
+    """Start servers of all remote services on free ports of this machine.
+
+    With a command: run it with the variables set by which backends find them, and stop with its exit code. Without one: stay,
+    and print the variables. Nothing leaves this machine; every job is gone when the servers stop.
+    """
+    target = app(ctx)
+    try:
+        from jobform.sandbox.faults import Fault
+        from jobform.sandbox.host import Sandbox
+
+        rules = tuple(Fault.parse(text) for text in faults)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fault") from error
+    try:
+        started = Sandbox(speed=speed, faults=rules, ledger=ledger, run_locally=jobs_run == "local")
+    except OSError as error:
+        raise InputError.of("unwritable", f"{ledger} cannot be written: {error.strerror}") from error
+    with started as running:
+        if command:
+            return _run(target, command, running.variables)
+        for name, value in running.variables.items():
+            target.print(f"export {name}={shlex.quote(value)}")
+        target.say("The servers run until ^C.\n")
+        with _stopping() as stopped:
+            stopped.wait()
+    return 0
+
+
+def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> int:
+    """The command's exit code; 128 + n when a signal ended it. Signals from the terminal reach it by themselves."""
+    try:
+        process = subprocess.Popen(command, env={**target.runtime.environ, **variables})  # noqa: S603  # it is the user's
+    except OSError as error:
+        raise click.UsageError(f"{command[0]}: {error.strerror}") from error
+    with _passing_on(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """While the command runs ^C is the command's to answer; TERM and HUP are passed on to it."""
+    known = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda number, _: process.send_signal(number)),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that ^C, TERM and HUP set."""
+    stopped = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    known = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
+    try:
+        yield stopped
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)

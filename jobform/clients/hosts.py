@@ -1,0 +1,101 @@
+"""Where credentials may go, and through which proxy.
+
+A job file or jobform.yaml comes with a pull request, so an address that it names gets credentials only where that is harmless:
+a service's own hosts, this machine, and hosts that the runner allows. An address from the runner's own environment is its choice.
+"""
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by use, not in the stubs
+
+from jobform.model.errors import BackendError
+
+ALLOW_HOSTS = "JOBFORM_ALLOW_HOSTS"
+"""The variable with further hosts, separated by commas or blanks; `*.example.com` is every host below that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The address of a service. url: without a slash at its end. source: the setting or variable that it comes from."""
+
+    url: str
+    source: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def path(self) -> str:
+        """What stands before every path of the service, "" or `/prefix`."""
+        return urlsplit(self.url).path
+
+
+def base_url(
+    setting: str | None, variables: Collection[str], default: str | None, own: Collection[str], environ: Mapping[str, str],
+) -> Base:
+    """The address from the first variable that is set, else from the backend's `url`, else the default.
+
+    own: the hosts of the service itself. Raises BackendError for what is no address, for a host that may not have credentials,
+    and where there is none at all.
+    """
+    name = next((name for name in variables if environ.get(name)), None)
+    if name is not None:
+        return Base(_checked(environ[name], name), name)
+    if setting is None and default is None:
+        raise BackendError("there is no address to call", f"set {' or '.join(variables)}, or `url` of the backend")
+    if setting is None:
+        return Base(default or "", "the service's own address")
+    url = _checked(setting, "url")
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    allowed = environ.get(ALLOW_HOSTS, "").replace(",", " ").split()
+    if not is_loopback(host):
+        if not _is_one_of(host, [*own, *allowed]):
+            raise BackendError(
+                f"credentials are not sent to {host}", f"`url` of the backend names it; {ALLOW_HOSTS}={host} allows it",
+            )
+        if parts.scheme != "https" and not _is_one_of(host, allowed):
+            raise BackendError(
+                f"credentials are not sent to {host} unencrypted", f"write https://, or allow it with {ALLOW_HOSTS}={host}",
+            )
+    return Base(url, "`url` of the backend")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, as far as its text says."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """The proxy that the environment names for an address, None for none."""
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or ""):
+        return None
+    lower = {key.lower(): value for key, value in environ.items() if key.lower().endswith("_proxy") and value}
+    bypassed = proxy_bypass_environment(parts.netloc.rpartition("@")[2], {"no": lower.get("no_proxy", "")})
+    return None if bypassed else lower.get(f"{parts.scheme}_proxy") or lower.get("all_proxy")
+
+
+def _checked(text: str, source: str) -> str:
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise BackendError(
+            f"{source} is no address of a service", "it is like https://api.example.com, without user, query and fragment",
+        )
+    return text.strip().rstrip("/")
+
+
+def _is_one_of(host: str, names: Collection[str]) -> bool:
+    return any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in names)

@@ -1,0 +1,1 @@
+"""A client of JSON services over HTTP."""

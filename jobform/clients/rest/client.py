@@ -1,0 +1,324 @@
+"""Requests to one JSON service: time limits, patience with reads, and certainty about what a failed call did.
+
+A read is tried again while that may help. A call that changes something is sent once: whoever asked for it knows whether doing
+it twice is as good as once, and looks up what an unclear answer left behind. A call that surely had no effect says so.
+"""
+
+import json
+import logging
+import random
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+from jobform.clients.gate import Gate
+from jobform.clients.hosts import Base, proxy_for
+from jobform.clients.retry_after import retry_after
+from jobform.clients.text import excerpt, short
+from jobform.model.errors import BackendError
+from jobform.model.values import Json
+from jobform.model.version import VERSION
+from jobform.protocols import Clock
+
+if TYPE_CHECKING:
+    import httpx
+
+_LOG = logging.getLogger("jobform.http")
+
+_TRIES = 4
+"""Attempts of a read; a 429 is obeyed until the read's time is over."""
+
+_PIECE = 1 << 16
+
+T = TypeVar("T")
+
+Query = Sequence[tuple[str, str]]
+"""Parameters in the order in which they are sent."""
+
+
+class RestError(BackendError):
+    """A call that failed. status: 0 without an answer. code: the service's own, "" for none. body: the answer's JSON, if any."""
+
+    def __init__(
+        self, summary: str, detail: str = "", *, status: int = 0, code: str = "", body: Json = None, retryable: bool = False,
+        ambiguous: bool = False, retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(summary, detail, retryable=retryable, ambiguous=ambiguous, retry_after=retry_after)
+        self.status = status
+        self.code = code
+        self.body = body
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A file of a multipart body. part: the name of its field."""
+
+    part: str
+    name: str
+    data: bytes = field(repr=False)
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request as it is sent. path: percent-encoded, with the prefix of the service's address. query: encoded, "" for none."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = ""
+
+    @property
+    def changing(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+class Credentials(Protocol):
+    """Who asks. Methods are called from several threads."""
+
+    @property
+    def source(self) -> str:
+        """The setting or variable that the credentials come from, for people."""
+
+    def headers(self, request: Outgoing) -> Mapping[str, str]:
+        """What proves it, made anew for every attempt. Raises BackendError."""
+
+    def renew(self) -> bool:
+        """The service did not accept them: whether there are others now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: `connect`, `read` between two pieces of an answer, `total` of a call with its repeats. cap: bytes of an answer."""
+
+    connect: float = 5.0
+    read: float = 30.0
+    total: float = 60.0
+    cap: int = 32 << 20
+
+
+class Rest:
+    """A client of one service. Safe to use from several threads. Every method raises RestError.
+
+    explain: gives code and message of an error's body, ("", "") for what it does not know.
+    """
+
+    def __init__(
+        self, base: Base, credentials: Credentials, clock: Clock, environ: Mapping[str, str], *,
+        explain: Callable[[Json], tuple[str, str]], limits: Limits = Limits(),  # frozen
+    ) -> None:
+        self.base = base
+        self.credentials = credentials
+        self._clock = clock
+        self._environ = environ
+        self._explain = explain
+        self._limits = limits
+        self._gate = Gate(clock)
+
+    def get(self, path: str, query: Query = ()) -> Json:
+        """The JSON of a GET, tried again while that may help."""
+        return self._read(path, query, self._json)
+
+    def download(self, path: str, query: Query = ()) -> bytes:
+        """The bytes of a GET, whatever their type, tried again while that may help."""
+        return self._read(path, query, lambda request, deadline: self._exchange(request, deadline)[1])
+
+    def change(self, method: str, path: str, body: Json = None, query: Query = ()) -> Json:
+        """The JSON of a call that changes something, None for an answer without a body. It is sent once."""
+        data = b"" if body is None else json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
+        request = self._request(method, path, query, data, "application/json" if data else "")
+        return self._once(request)
+
+    def upload(self, path: str, fields: Mapping[str, str], files: Sequence[FilePart]) -> Json:
+        """As `change`, of a POST with a multipart body."""
+        import httpx
+
+        parts = [(name, (None, text)) for name, text in fields.items()]
+        whole = httpx.Request(
+            "POST", "http://x", files=[*parts, *((part.part, (part.name, part.data, part.content_type)) for part in files)],
+        )
+        return self._once(self._request("POST", path, (), whole.read(), whole.headers["content-type"]))
+
+    # --- repeats ------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, query: Query, attempt: Callable[[Outgoing, float], T]) -> T:
+        request = self._request("GET", path, query)
+        deadline = self._clock.monotonic() + self._limits.total
+        tries = 0
+        while True:
+            try:
+                return self._identified(lambda: attempt(request, deadline))
+            except RestError as error:
+                tries += 1
+                pause = error.retry_after or min(8.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+                enough = tries >= _TRIES and error.status != 429
+                if not error.retryable or enough or self._clock.monotonic() + pause >= deadline:
+                    raise
+                if error.retry_after:
+                    continue  # the gate keeps everybody back
+                self._clock.sleep(pause)
+
+    def _once(self, request: Outgoing) -> Json:
+        deadline = self._clock.monotonic() + self._limits.total
+        return self._identified(lambda: self._json(request, deadline))
+
+    def _identified(self, attempt: Callable[[], T]) -> T:
+        """Make an attempt, and another one when the service wanted newer credentials and there are some."""
+        try:
+            return attempt()
+        except RestError as error:
+            if error.status != 401 or not self.credentials.renew():
+                raise
+        return attempt()
+
+    # --- one attempt --------------------------------------------------------------------------------------------------
+
+    def _request(self, method: str, path: str, query: Query, body: bytes = b"", content_type: str = "") -> Outgoing:
+        return Outgoing(method, self.base.path + path, urlencode(list(query), quote_via=quote), body, content_type)
+
+    def _json(self, request: Outgoing, deadline: float) -> Json:
+        kind, body = self._exchange(request, deadline)
+        if not body and request.changing:
+            return None
+        try:
+            return _parsed(kind, body)
+        except ValueError as error:
+            raise self._unreadable(request, 200, kind, body, str(error)) from error
+
+    def _exchange(self, request: Outgoing, deadline: float) -> tuple[str, bytes]:
+        """Content type and body of a success."""
+        if left := self._gate.wait(deadline):
+            detail = f"not asked again for {left:.0f} s"
+            raise RestError("the service asked to slow down", detail, retryable=True, retry_after=left)
+        headers = {"Accept": "application/json", "User-Agent": f"jobform/{VERSION}"} | dict(self.credentials.headers(request))
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
+        began = self._clock.monotonic()
+        with self._failures(request):
+            status, said, body = self._send(request, headers, deadline)
+        _LOG.debug("%s %s: %d in %.3f s", request.method, request.path, status, self._clock.monotonic() - began)
+        if 200 <= status < 300:
+            return said.get("content-type", ""), body
+        raise self._refusal(request, status, said, body)
+
+    def _send(self, request: Outgoing, headers: Mapping[str, str], deadline: float) -> tuple[int, Mapping[str, str], bytes]:
+        import httpx
+
+        limits, left = self._limits, max(0.001, deadline - self._clock.monotonic())
+        timeout = httpx.Timeout(min(limits.read, left), connect=min(limits.connect, left))
+        url, body = self._origin + request.target, request.body or None
+        with self._client.stream(request.method, url, content=body, headers=dict(headers), timeout=timeout) as response:
+            pieces, size = [], 0
+            for piece in response.iter_bytes(_PIECE):
+                pieces.append(piece)
+                size += len(piece)
+                if size > limits.cap:
+                    what = f"{request.method} {request.path} got more than {limits.cap} bytes"
+                    raise RestError(f"the answer of {self.base.host} is too large", what, ambiguous=request.changing)
+                if self._clock.monotonic() > deadline:
+                    raise self._lost(request, "it took too long")
+            return response.status_code, {key.lower(): value for key, value in response.headers.items()}, b"".join(pieces)
+
+    @property
+    def _origin(self) -> str:
+        return self.base.url.removesuffix(self.base.path) if self.base.path else self.base.url
+
+    @cached_property
+    def _client(self) -> "httpx.Client":
+        import httpx
+
+        client = httpx.Client(
+            follow_redirects=False, trust_env=False, proxy=proxy_for(self.base.url, self._environ),
+            verify=self._trust() if self.base.url.startswith("https:") else False,  # reading all authorities takes time
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=5.0),
+        )
+        weakref.finalize(self, client.close)  # its idle connections outlive nobody who could use them
+        return client
+
+    def _trust(self) -> "bool | str":
+        """A file of authorities that the environment names, else those that come with the client."""
+        return self._environ.get("SSL_CERT_FILE") or True
+
+    @contextmanager
+    def _failures(self, request: Outgoing) -> Iterator[None]:
+        """What the transport raises as RestError: before anything was sent it had no effect, after that nobody knows."""
+        import httpx
+
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            detail = f"{short(str(error), 200) or type(error).__name__} (the address comes from {self.base.source})"
+            raise RestError(f"cannot connect to {self.base.host}", detail, retryable=True) from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise self._lost(request, short(str(error), 200) or type(error).__name__) from error
+
+    def _lost(self, request: Outgoing, why: str) -> RestError:
+        return RestError(
+            f"no whole answer from {self.base.host}", f"{request.method} {request.path}: {why}", retryable=True,
+            ambiguous=request.changing,
+        )
+
+    def _unreadable(self, request: Outgoing, status: int, kind: str, body: bytes, why: str) -> RestError:
+        detail = f"{request.method} {request.path} got status {status}, {short(kind, 80) or 'no content type'}: {why}"
+        return RestError(
+            f"the answer of {self.base.host} is not what the service gives", f"{detail}: {excerpt(body)}", status=status,
+            ambiguous=request.changing,
+        )
+
+    def _refusal(self, request: Outgoing, status: int, headers: Mapping[str, str], body: bytes) -> RestError:
+        kind = headers.get("content-type", "")
+        if status < 400:
+            detail = f"{request.method} {request.path} got status {status}; a login page or a proxy may stand before the service"
+            return RestError(f"{self.base.host} redirects, which is not followed", detail, status=status)
+        try:
+            value = _parsed(kind, body)
+        except ValueError:
+            value = None
+        code, message = self._explain(value)
+        told = short(message) if message else excerpt(body) or "no word about it"
+        detail = f"{request.method} {request.path}: status {status}{f', {short(code, 60)}' if code else ''}"
+        pause = retry_after(headers.get("retry-after"), self._clock.now())
+        if pause and status in (429, 503):
+            self._gate.pause(pause)
+        summary, retryable = told, status in (408, 429) or status >= 500
+        if status == 429:
+            summary = f"the service asks to slow down: {told}"
+        elif retryable:
+            summary = f"the service failed: {told}"
+        elif status in (401, 403):
+            whom = f"{self.base.host} does not accept the credentials" if status == 401 else "these credentials may not do that"
+            summary, detail = f"{whom}: {told}", f"{detail}; the credentials come from {self.credentials.source}"
+        return RestError(
+            summary, detail, status=status, code=code, body=value, retryable=retryable, retry_after=pause,
+            ambiguous=request.changing and retryable and status != 429,
+        )
+
+
+def _parsed(kind: str, body: bytes) -> Json:
+    """Raises ValueError for what is no JSON, or is not declared as JSON."""
+    plain = kind.split(";")[0].strip().lower()
+    if plain != "application/json" and not plain.endswith("+json"):
+        raise ValueError("not JSON")
+    try:
+        value: Json = json.loads(body, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
+
+
+def _no_constant(name: str) -> Json:
+    raise ValueError(f"{name} is not JSON")
+
+
+def segment(text: str) -> str:
+    """A value as one segment of a path."""
+    return quote(text, safe="")

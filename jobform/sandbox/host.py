@@ -1,0 +1,106 @@
+"""All sandboxed services together: started, found by their variables, stopped."""
+
+import threading
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from jobform.model.errors import UsageError
+from jobform.sandbox.faults import Fault, Faults
+from jobform.sandbox.ledger import Ledger
+from jobform.sandbox.serve import Server
+from jobform.sandbox.wire import SandboxService
+from jobform.sandbox.world import World
+
+_TICK = 0.02
+
+CREDENTIALS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_DEFAULT_REGION": "us-east-1",
+}
+"""What every client of AWS needs here, whatever it calls."""
+
+
+def services() -> list[SandboxService]:
+    """Every installed service, by name."""
+    points = sorted(entry_points(group="jobform.sandbox"), key=lambda point: point.name)
+    return [point.load()() for point in points]
+
+
+class Sandbox:
+    """A context manager: servers on free ports of 127.0.0.1 while it lasts.
+
+    speed: divides how long everything takes. ledger: a file that also gets every entry. run_locally: run the jobs' commands.
+    only: names of the services to start, all of them by default.
+    """
+
+    def __init__(
+        self, *, speed: float = 1.0, faults: tuple[Fault, ...] = (), ledger: Path | None = None, run_locally: bool = False,
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self.faults = Faults()
+        self.faults.set(list(faults))
+        self.ledger = Ledger(ledger)
+        self._settings = (speed, run_locally)
+        self._only = only
+        self.servers: dict[str, Server] = {}
+        self.variables: dict[str, str] = {}
+        self._aws: _Aws | None = None
+        self._stopped = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Self:
+        speed, run_locally = self._settings
+        chosen = [service for service in services() if self._only is None or service.name in self._only]
+        further: dict[str, str] = {}
+        if any(service.name == "braket" for service in chosen):
+            self._aws = _Aws()
+            further = {"s3": self._aws.url, "logs": self._aws.url}
+            self.variables |= {"AWS_ENDPOINT_URL_S3": self._aws.url, "AWS_ENDPOINT_URL_LOGS": self._aws.url, **CREDENTIALS}
+        for service in chosen:
+            world = World(service.name, self.ledger, speed=speed, run_locally=run_locally)
+            service.open(world, further)
+            server = self.servers[service.name] = Server(service, world, self.faults)
+            server.start()
+            self.variables |= service.variables(server.url)
+        self._ticker.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopped.set()
+        self._ticker.join()
+        for server in self.servers.values():
+            server.stop()
+        if self._aws:
+            self._aws.stop()
+        self.ledger.close()
+
+    def world(self, name: str) -> World:
+        return self.servers[name].world
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(_TICK):
+            for server in self.servers.values():
+                with server.world.held():
+                    pass
+
+
+class _Aws:
+    """S3 and CloudWatch Logs, by moto's server, empty at the start."""
+
+    def __init__(self) -> None:
+        """Raises UsageError when the extra is not installed."""
+        try:
+            from moto.server import ThreadedMotoServer
+        except ImportError as error:
+            raise UsageError.of(
+                "extra_missing", "the sandbox needs its extra", hint="pip install 'jobform[sandbox]'",
+            ) from error
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        host, port = self._server.get_host_and_port()
+        self.url = f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        self._server.stop()

@@ -1,0 +1,117 @@
+"""What tests of the services' backends share: a sandbox of one service, its faults, and what its ledger must never show."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from jobform.model.clock import SystemClock
+from jobform.model.job import BackendBlock
+from jobform.model.values import Json
+from jobform.protocols import Backend, BackendType, Place, no_effect
+from jobform.sandbox.faults import HTML, Fault, Then
+from jobform.sandbox.host import Sandbox
+from jobform.sandbox.ledger import Entry
+from jobform.testing.backend_contract import BackendContract
+from jobform.testing.backend_fixtures import Break
+
+SPEED = 10.0
+
+LIVE = frozenset({"queued", "running", "cancelling"})
+
+
+class QuickClock(SystemClock):
+    """The real time, in which nobody sleeps for long: pauses before another try are what a test would wait for."""
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(min(seconds, 0.05))
+
+
+class SandboxFaults:
+    """`FaultSource`: operations of the contract are calls of a service. calls: by operation, method and path as patterns.
+
+    expired: what the service answers to a place in a list that it has forgotten.
+    """
+
+    def __init__(self, sandbox: Sandbox, service: str, calls: Mapping[str, tuple[str, str]], expired: int) -> None:
+        self._sandbox = sandbox
+        self._service = service
+        self._calls = calls
+        self._expired = expired
+
+    def break_next(self, operation: str, how: Break) -> None:
+        if operation not in self._calls:
+            pytest.skip(f"this service has no call for {operation}")
+        method, path = self._calls[operation]
+        times = 1 if operation in ("submit", "cancel", "delete") else 1000  # reads are tried again
+        rules = {
+            Break.ERROR: {"then": Then.ANSWER, "status": 503}, Break.ERROR_AFTER: {"then": Then.ANSWER, "status": 502, "applied": True},
+            Break.LOST: {"then": Then.DROP, "applied": True}, Break.HALF: {"then": Then.HALF, "applied": True},
+            Break.THROTTLED: {"then": Then.ANSWER, "status": 429, "headers": {"Retry-After": "1" if times == 1 else "60"}},
+            Break.DENIED: {"then": Then.ANSWER, "status": 403},
+            Break.HTML: {"then": Then.ANSWER, "status": 200, "headers": {"Content-Type": "text/html"}, "body": HTML},
+            Break.EXPIRED_PAGE: {"then": Then.ANSWER, "status": self._expired, "skip": 1},
+        }
+        rule = Fault(self._service, method, path, times=1 if how is Break.EXPIRED_PAGE else times, **rules[how])  # type: ignore[arg-type]  # each by its name
+        self._sandbox.faults.set([rule])
+
+
+class SandboxContract(BackendContract):
+    """The contract of a backend whose service is sandboxed. operations: as `SandboxFaults.calls`."""
+
+    type: ClassVar[BackendType]
+    settings: ClassVar[Mapping[str, Json]] = {}
+    operations: ClassVar[Mapping[str, tuple[str, str]]]
+    expired: ClassVar[int] = 400
+
+    @pytest.fixture
+    def sandbox(self) -> Iterator[Sandbox]:
+        with Sandbox(speed=SPEED, only=frozenset({self.type.name})) as running:
+            yield running
+            assert_no_bugs(running.ledger.entries())
+
+    @pytest.fixture
+    def backend(self, sandbox: Sandbox, tmp_path: Path) -> Backend:
+        return open_backend(self.type, self.settings, sandbox, tmp_path)
+
+    @pytest.fixture
+    def faults(self, sandbox: Sandbox) -> SandboxFaults:
+        return SandboxFaults(sandbox, self.type.name, self.operations, self.expired)
+
+    @pytest.fixture
+    def calls(self, sandbox: Sandbox) -> Callable[[], int]:
+        return lambda: sum(1 for _ in sandbox.ledger.entries("request"))
+
+
+def open_backend(kind: BackendType, settings: Mapping[str, Json], sandbox: Sandbox, project: Path) -> Backend:
+    """A backend on a sandbox, with the sandbox's variables and nothing else in its environment."""
+    place = Place(project, QuickClock(), no_effect, {"HOME": str(project), **sandbox.variables})
+    return kind.open(BackendBlock("remote", kind.name, dict(settings)), place)
+
+
+def attempt_of(owner: str) -> str:
+    """What two jobs of one address have in common, from what the ledger calls their owner: lineage and address of a mark."""
+    return "-".join(owner.split("-")[1:3]) if owner.startswith("jf1-") and owner.count("-") == 4 else owner
+
+
+def assert_never_two_live(entries: Iterable[Entry], key: Callable[[str], str] = attempt_of) -> None:
+    """At no time two jobs of one address that are not over. key: which address an owner stands for."""
+    live: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry["event"] != "state":
+            continue
+        mine = live[f"{entry['service']} {key(str(entry['owner']))}"]
+        if entry["state"] in LIVE:
+            mine.add(str(entry["id"]))
+        else:
+            mine.discard(str(entry["id"]))
+        assert len(mine) <= 1, f"two live jobs of {entry['owner']}: {mine}"
+
+
+def assert_no_bugs(entries: Iterable[Entry]) -> None:
+    """The sandbox itself never failed."""
+    bugs = [entry for entry in entries if entry["event"] == "bug"]
+    assert not bugs, bugs[0]["trace"]
