@@ -48,7 +48,8 @@ class SandboxFaults:
         method, path = self._calls[operation]
         times = 1 if operation in ("submit", "cancel", "delete") else 1000  # reads are tried again
         rules = {
-            Break.ERROR: {"then": Then.ANSWER, "status": 503}, Break.ERROR_AFTER: {"then": Then.ANSWER, "status": 502, "applied": True},
+            Break.ERROR: {"then": Then.ANSWER, "status": 503},
+            Break.ERROR_AFTER: {"then": Then.ANSWER, "status": 502, "applied": True},
             Break.LOST: {"then": Then.DROP, "applied": True}, Break.HALF: {"then": Then.HALF, "applied": True},
             Break.THROTTLED: {"then": Then.ANSWER, "status": 429, "headers": {"Retry-After": "1" if times == 1 else "60"}},
             Break.DENIED: {"then": Then.ANSWER, "status": 403},
@@ -64,7 +65,7 @@ class SandboxContract(BackendContract):
 
     type: ClassVar[BackendType]
     settings: ClassVar[Mapping[str, Json]] = {}
-    operations: ClassVar[Mapping[str, tuple[str, str]]]
+    operations: ClassVar[Mapping[str, tuple[str, str]]]  # a subclass annotates it again: `operations: ClassVar = {...}`
     expired: ClassVar[int] = 400
 
     @pytest.fixture

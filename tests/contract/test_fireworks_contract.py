@@ -1,5 +1,7 @@
 """The fireworks backend keeps the backend contract, over HTTP."""
 
+from typing import ClassVar
+
 import pytest
 
 from jobform.backends.fireworks import TYPE
@@ -20,7 +22,7 @@ class TestFireworks(SandboxContract):
     type = TYPE
     exact = False
     reports_exit = False
-    operations = {
+    operations: ClassVar = {
         "scope": ("GET", f"{JOBS}"), "read": ("GET", f"{JOBS}.*"), "find": ("GET", JOBS), "submit": ("POST", JOBS),
         "cancel": ("POST", f"{JOBS}/.*:cancel"), "delete": ("DELETE", f"{JOBS}/.*"),
     }

@@ -10,10 +10,10 @@ from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.values import Json
 from jobform.protocols import Backend, Clock, Place, Submission, no_effect
+from jobform.sandbox.faults import Fault, Then
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import OUTPUTS, Break, MakeSubmission, Wish
 from jobform.testing.clock import ManualClock
-from jobform.sandbox.faults import Fault, Then
 from jobform.testing.reference import TYPE, ReferenceType
 from jobform.testing.server import ReferenceServer
 from jobform.testing.world import World

@@ -14,9 +14,9 @@ from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
 from jobform.model.values import Json
 from jobform.protocols import Actual, Backend, Found, Gone, Place, Ref, Submission, Unknown, no_effect, timestamp
+from jobform.sandbox.faults import Fault, Then
 from jobform.schema import SpecSchema
 from jobform.testing.clock import ManualClock
-from jobform.sandbox.faults import Fault, Then
 from jobform.testing.fields import MUTABLE, SETTINGS, SPEC, Behaviour
 from jobform.testing.ledger import Entry, Ledger, assert_never_two_live, assert_no_attempt_twice, mutations, twice, two_live
 from jobform.testing.marks import make_mark
