@@ -37,7 +37,10 @@ FEW = 8
 
 _RESTARTS = 3
 
-LIVE_MARK = "jf1-"
+_BARREN = 3
+"""After so many pages without a run that is looked for, the rest is asked for one by one, if that is fewer calls."""
+
+_OURS = "jf1-"
 
 
 class PageExpiredError(BackendError):
@@ -114,9 +117,7 @@ class RemoteBackend:
                 wanted[id_of(ref)] = ref
             except BackendError as error:
                 answers[ref] = ReadError(error.summary, error.detail, retryable=False)
-        listed: dict[str, Seen] = {}
-        if len(wanted) > FEW:
-            listed = {seen.id: seen for seen in self._all(None, wanted.keys()) if seen.id in wanted}
+        listed = self._listed(wanted.keys()) if len(wanted) > FEW else {}
         for run, ref in wanted.items():
             seen = listed.get(run)
             answers[ref] = seen.actual if seen and (seen.whole or seen.actual.phase not in ENDED) else self._one(run)
@@ -134,10 +135,9 @@ class RemoteBackend:
         return {mark: self._judge(mark, by_key.get(mark_key(mark.text), []), runs, asked_at) for mark in marks}
 
     def submit(self, submission: Submission, mark: Mark) -> Ref:
-        with_effect = self._place.effect
-        with_effect("remote.create.before", mark.address)
+        self._place.effect("remote.create.before", mark.address)
         run = self._service.create(submission, mark)
-        with_effect("remote.create.after", mark.address)
+        self._place.effect("remote.create.after", mark.address)
         return ref_of(run)
 
     def update(self, ref: Ref, submission: Submission, expected: Actual) -> Actual:
@@ -170,6 +170,19 @@ class RemoteBackend:
     def list(self) -> Iterator[Sighting]:
         yield from (sighting(seen) for seen in self._all(None))
 
+    def _listed(self, wanted: Collection[str]) -> dict[str, Seen]:
+        """Those of some runs that the list shows, without walking through years of other runs to find the last of them."""
+        found: dict[str, Seen] = {}
+        barren = 0
+        for page in self._pages(None):
+            before = len(found)
+            found |= {seen.id: seen for seen in page if seen.id in wanted}
+            left = len(wanted) - len(found)
+            barren = 0 if len(found) > before else barren + 1
+            if not left or barren >= max(_BARREN, left):
+                break
+        return found
+
     def _one(self, run: str) -> Actual | Gone | ReadError:
         try:
             seen = self._service.one(run)
@@ -177,18 +190,19 @@ class RemoteBackend:
             return ReadError(error.summary, error.detail, error.retryable)
         return seen.actual if seen else Gone()
 
-    def _all(self, since: datetime | None, wanted: Collection[str] = ()) -> Iterator[Seen]:
-        """Every run once, from the start again when a place in the list has expired. wanted: no more pages once all were met."""
+    def _all(self, since: datetime | None) -> Iterator[Seen]:
+        for page in self._pages(since):
+            yield from page
+
+    def _pages(self, since: datetime | None) -> Iterator[list[Seen]]:
+        """Every run once, from the start again when a place in the list has expired."""
         met: set[str] = set()
         for _ in range(_RESTARTS):
             try:
                 for page in self._service.pages(since):
-                    for seen in page:
-                        if seen.id not in met:
-                            met.add(seen.id)
-                            yield seen
-                    if wanted and all(run in met for run in wanted):
-                        return
+                    fresh = [seen for seen in page if seen.id not in met]
+                    met |= {seen.id for seen in fresh}
+                    yield fresh
             except PageExpiredError:
                 continue
             return
@@ -210,7 +224,7 @@ class RemoteBackend:
 
 def mark_key(mark: str) -> str:
     """A mark without the hash of its body: the attempt that it is of. "" for what is none of ours."""
-    return mark.rsplit("-", 1)[0] if mark.startswith(LIVE_MARK) and mark.count("-") == 4 else ""
+    return mark.rsplit("-", 1)[0] if mark.startswith(_OURS) and mark.count("-") == 4 else ""
 
 
 def ref_of(run: str) -> Ref:
