@@ -194,7 +194,7 @@ class RemoteBackend:
         for page in self._pages(since):
             yield from page
 
-    def _pages(self, since: datetime | None) -> Iterator[list[Seen]]:
+    def _pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         """Every run once, from the start again when a place in the list has expired."""
         met: set[str] = set()
         for _ in range(_RESTARTS):
