@@ -32,18 +32,19 @@ class Sandbox:
     """A context manager: servers on free ports of 127.0.0.1 while it lasts.
 
     speed: divides how long everything takes. ledger: a file that also gets every entry. run_locally: run the jobs' commands.
-    only: names of the services to start, all of them by default.
+    only: names of the services to start, all of them by default. record: keep the last calls of each server (`Server.calls`).
     """
 
     def __init__(
         self, *, speed: float = 1.0, faults: tuple[Fault, ...] = (), ledger: Path | None = None, run_locally: bool = False,
-        only: frozenset[str] | None = None,
+        only: frozenset[str] | None = None, record: bool = False,
     ) -> None:
         self.faults = Faults()
         self.faults.set(list(faults))
         self.ledger = Ledger(ledger)
         self._settings = (speed, run_locally)
         self._only = only
+        self._record = record
         self.servers: dict[str, Server] = {}
         self.variables: dict[str, str] = {}
         self._aws: _Aws | None = None
@@ -61,7 +62,7 @@ class Sandbox:
         for service in chosen:
             world = World(service.name, self.ledger, speed=speed, run_locally=run_locally)
             service.open(world, further)
-            server = self.servers[service.name] = Server(service, world, self.faults)
+            server = self.servers[service.name] = Server(service, world, self.faults, record=self._record)
             server.start()
             self.variables |= service.variables(server.url)
         self._ticker.start()

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,16 +16,21 @@ from jobform.sandbox.wire import Call, Refused, Reply, SandboxService
 from jobform.sandbox.world import World
 
 _MOST_BODY = 256 << 20
+_MOST_CALLS = 10_000
 
 
 class Server(ThreadingHTTPServer):
-    """One service on a port of 127.0.0.1 that the system chose."""
+    """One service on a port of 127.0.0.1 that the system chose.
+
+    calls: the last of them, whole, with bodies and credentials; none unless they are recorded.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, service: SandboxService, world: World, faults: Faults) -> None:
+    def __init__(self, service: SandboxService, world: World, faults: Faults, *, record: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.calls: deque[Call] = deque(maxlen=_MOST_CALLS if record else 0)
         self.service = service
         self.world = world
         self.faults = faults
@@ -69,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self._admin(call))
             return
         server = self.server
+        server.calls.append(call)
         fault = server.faults.meet(call.method, call.path, server.service.name)
         if fault:
             time.sleep(fault.delay)
