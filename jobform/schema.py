@@ -14,6 +14,7 @@ from jobform.model.units import DURATION_PATTERN, QUANTITY_PATTERN
 from jobform.model.values import Json, Path
 from jobform.schema_rules import (
     AFTER_END,
+    ENDLESS,
     LISTS,
     MAPS,
     NAME,
@@ -25,6 +26,7 @@ from jobform.schema_rules import (
     Schema,
     annotated,
     found_at,
+    met_at,
     normalise,
     resolve_ref,
     subschemas,
@@ -179,6 +181,14 @@ class SpecSchema:
     def holds_back(self, spec: Mapping[str, Json]) -> bool:
         """Whether the spec has a field that is not sent before the outcome is recorded."""
         return any(value is not None for value in found_at(self._after_end, spec))
+
+    def completes(self, spec: Mapping[str, Json]) -> bool:
+        """Whether a job of this spec ends by itself, as far as its fields say: none has a value that its schema calls endless."""
+        return not any(value in place.values for place, value in met_at(self._endless, spec))
+
+    @cached_property
+    def _endless(self) -> Places:
+        return annotated(self._whole, ENDLESS)
 
     @cached_property
     def _names(self) -> Places:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from jobform.model.suggest import suggest
 from jobform.model.values import Json
-from jobform.schema_rules import ANNOTATIONS, LISTS, MAPS, SINGLES, compile_pattern, subschemas
+from jobform.schema_rules import ANNOTATIONS, ENDLESS, LISTS, MAPS, SINGLES, compile_pattern, subschemas
 
 _PLAIN = frozenset({
     "$comment", "$id", "$ref", "$schema", "const", "default", "dependentRequired", "deprecated", "description", "enum",
@@ -23,6 +23,7 @@ _VALUES: Mapping[str, frozenset[object]] = {
     "x-jobform-backend-default": frozenset({True, False}),
     "x-jobform-write-only": frozenset({True, False}),
     "x-jobform-template": frozenset({True, False}),
+    "x-jobform-input": frozenset({True, "file"}),
 }
 
 
@@ -53,6 +54,8 @@ def _keyword(keyword: str, value: Json, resolve: Callable[[str], Json], place: s
     allowed = _VALUES.get(keyword)
     if allowed is not None and (isinstance(value, dict | list) or value not in allowed):
         raise ValueError(f"{place}: {keyword} must be one of {', '.join(sorted(map(str, allowed)))}")
+    if keyword == ENDLESS and not (isinstance(value, list) and value):
+        raise ValueError(f"{place}: {ENDLESS} is a list of values")
     if keyword == "multipleOf" and not isinstance(value, int):
         raise ValueError(f"{place}: multipleOf must be a whole number: binary fractions miss the others")
     if keyword == "pattern":

@@ -53,8 +53,11 @@ NAME = "x-jobform-name"
 AFTER_END = "x-jobform-after-end"
 """Marks a field that is not sent before the outcome is recorded, since it may make the service forget the run."""
 
+ENDLESS = "x-jobform-endless"
+"""Lists values of a property with which a job does not end by itself: it is where it should be while it runs."""
+
 ANNOTATIONS = frozenset(_INHERITED) | {
-    "x-jobform-list-key", "x-jobform-type", "x-jobform-template", "x-jobform-expected", NAME, AFTER_END,
+    "x-jobform-list-key", "x-jobform-type", "x-jobform-template", "x-jobform-expected", NAME, AFTER_END, ENDLESS,
 }
 """Every annotation that a schema of ours may carry."""
 
@@ -94,13 +97,15 @@ class Node:
     """One place in a schema: its rule, how its values are normalised, and what lies below."""
 
     __slots__ = (
-        "_additional", "_items", "_layers", "_named", "_patterns", "_prefix", "_tree", "kind", "result", "rule", "text_only",
+        "_additional", "_items", "_layers", "_named", "_patterns", "_prefix", "_tree", "decides_end", "kind", "result", "rule",
+        "text_only",
     )
 
     def __init__(self, tree: RuleTree, layers: list[Schema], rule: Rule) -> None:
         self.rule = rule
         self.kind = next((kind for layer in layers if isinstance(kind := layer.get("x-jobform-type"), str)), "")
         self.result = rule.class_ == "result"
+        self.decides_end = any(ENDLESS in layer for layer in layers)
         types = {name for layer in layers for name in type_names(layer)}
         self.text_only = "string" in types and not types & {"number", "integer", "boolean"}
         self._tree, self._layers = tree, layers
@@ -270,9 +275,13 @@ def type_of(value: Json) -> str:
 
 @dataclass(slots=True)
 class Places:
-    """Some places in a schema, as a tree of property names. here: whether this is one of them."""
+    """Some places in a schema, as a tree of property names.
+
+    here: whether this is one of them; values: what the annotation lists there, where it is a list.
+    """
 
     here: bool = False
+    values: list[Json] = field(default_factory=list)
     below: dict[str, "Places"] = field(default_factory=dict)
 
 
@@ -283,7 +292,9 @@ def annotated(document: Schema, annotation: str) -> Places:
         if not isinstance(schema, dict) or id(schema) in inside:
             return
         for layer in _layers(document, schema):
-            places.here = places.here or layer.get(annotation) is True
+            said = layer.get(annotation)
+            places.values += said if isinstance(said, list) else []
+            places.here = places.here or said is True or bool(places.values)
             for name, item in _mapping(layer.get("properties")).items():
                 under = places.below.get(name, Places())
                 fill(item, under, inside | {id(schema), id(layer)})
@@ -297,12 +308,17 @@ def annotated(document: Schema, annotation: str) -> Places:
 
 def found_at(places: Places, value: object) -> Iterator[object]:
     """What a value holds at these places, as far as it has them."""
+    yield from (found for _, found in met_at(places, value))
+
+
+def met_at(places: Places, value: object) -> Iterator[tuple[Places, object]]:
+    """The same, each with its place."""
     if places.here:
-        yield value
+        yield places, value
     if places.below and isinstance(value, Mapping):
         for name, under in places.below.items():
             if name in value:
-                yield from found_at(under, value[name])
+                yield from met_at(under, value[name])
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

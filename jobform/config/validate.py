@@ -139,6 +139,11 @@ class _Look:
         text = value["expr"]
         assert isinstance(text, str), "the shape of a deferred value"
         self._text(text, path)
+        if node.decides_end:
+            self.report(Problem(
+                path, "not_known_yet", f"{dotted(path)} must be known when the job is planned",
+                "it decides whether the job ends by itself", "write the value, or use a variable or a matrix key",
+            ))
         if node.rule.secret == "never" and secret_names(value):  # noqa: S105  # a word about secrets, not one
             deep = len(path) > _SHALLOW
             where = dotted(path) if deep else next((part for part in path if isinstance(part, str)), "this")

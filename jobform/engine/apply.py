@@ -25,7 +25,7 @@ from jobform.engine.todo import Call, Note, Wait, World, todo
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import JobformError
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
-from jobform.model.state import Desired, Intent, Op, Phase, State
+from jobform.model.state import Attempt, Desired, Intent, Op, Phase, State
 from jobform.protocols import Ref, timestamp
 
 TRIES = 5
@@ -292,9 +292,8 @@ class Scheduler:
     def _look_at_dependents(self, address: str) -> None:
         """A dependent is looked at when its last need is met, or one no longer can be: not each time that one of many moves."""
         record = self.state.jobs.get(address)
-        completes = record is None or self._completes(record.backend)
         for dependent, whens in self._blocked.dependents(address).items():
-            verdicts = {judge_record(address, record, when, completes)[0] for when in whens}
+            verdicts = {judge_record(address, record, when, self._completes)[0] for when in whens}
             if verdicts <= {Verdict.MET}:
                 if self._blocked.met(dependent, address):
                     self._look(dependent)
@@ -356,8 +355,8 @@ class Scheduler:
         limit = self._means.places.type(backend).max_submitted
         return limit is None or self._submitted[backend] < limit
 
-    def _completes(self, backend: str) -> bool:
-        return not self._means.places.configured(backend) or self._means.places.type(backend).completes
+    def _completes(self, attempt: Attempt) -> bool:
+        return self._means.places.completes(attempt, self.state.specs)
 
     def _named(self, desired: Desired) -> str | None:
         return self._means.schema(desired.type).given_name(self.state.spec(desired.spec))
@@ -370,7 +369,7 @@ class Scheduler:
         """Whether this is a run that does not end by itself and is where it should be: running."""
         record = self.state.jobs.get(address)
         last = record.last if record else None
-        return last is not None and last.phase is Phase.RUNNING and not self._completes(last.backend) and not last.asked_stop
+        return last is not None and last.phase is Phase.RUNNING and not last.asked_stop and not self._completes(last)
 
     def _accepted(self, address: str) -> bool:
         accepted = self.state.jobs[address].accepted

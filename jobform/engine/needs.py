@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from jobform.engine.retry import retry_due
 from jobform.model.job import Policy, When
@@ -10,6 +11,10 @@ from jobform.model.state import Attempt, Phase, Record
 
 NEW_ATTEMPT = frozenset({"create", "rerun", "replace", "adopt"})
 """The actions after which another attempt exists."""
+
+
+Completes: TypeAlias = Callable[[Attempt], bool]
+"""Whether an attempt ends by itself; one that does not is where it should be while it runs."""
 
 
 class Verdict(StrEnum):
@@ -45,8 +50,8 @@ def ask(policy: Policy, judge: Callable[[str, When], tuple[Verdict, str]]) -> An
     return Answer(worst, tuple(dict.fromkeys(waiting)), reason)
 
 
-def judge_record(address: str, record: Record | None, when: When, completes: bool) -> tuple[Verdict, str]:
-    """What the state alone says of one need. completes: whether jobs of that backend type end by themselves."""
+def judge_record(address: str, record: Record | None, when: When, completes: Completes) -> tuple[Verdict, str]:
+    """What the state alone says of one need."""
     if record is None or record.desired is None:
         return Verdict.OVER, f"{address} is not in the state"
     accepted = record.accepted
@@ -66,10 +71,10 @@ def judge_record(address: str, record: Record | None, when: When, completes: boo
     return judge_attempt(address, record.last, when, completes)
 
 
-def judge_attempt(address: str, attempt: Attempt, when: When, completes: bool) -> tuple[Verdict, str]:
+def judge_attempt(address: str, attempt: Attempt, when: When, completes: Completes) -> tuple[Verdict, str]:
     """What one attempt, after which none follows by itself, says of a need."""
     if not attempt.ended:
-        reached = attempt.phase is Phase.RUNNING and not completes and when in (When.SUCCEEDED, When.FINISHED)
+        reached = attempt.phase is Phase.RUNNING and when in (When.SUCCEEDED, When.FINISHED) and not completes(attempt)
         started = when is When.STARTED and attempt.started_at is not None
         return (Verdict.MET, "") if reached or started else (Verdict.WAIT, "")
     if when is When.FINISHED:

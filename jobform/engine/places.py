@@ -5,7 +5,8 @@ from threading import Lock
 
 from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.job import BackendBlock
-from jobform.model.values import dotted
+from jobform.model.state import Attempt
+from jobform.model.values import Json, dotted
 from jobform.protocols import Backend, BackendType, Place, Scope
 from jobform.schema import SpecSchema
 
@@ -15,12 +16,13 @@ class Places:
 
     def __init__(
         self, blocks: Mapping[str, BackendBlock], types: Callable[[str], BackendType], settings: Callable[[str], SpecSchema],
-        place: Place,
+        specs: Callable[[str], SpecSchema], place: Place,
     ) -> None:
-        """types and settings: a backend type, and the schema of its block, by the type's name."""
+        """types, settings, specs: a backend type, the schema of its block, and that of its specs, by the type's name."""
         self._blocks = blocks
         self._types = types
         self._settings = settings
+        self._specs = specs
         self._place = place
         self._open: dict[str, Backend] = {}
         self._scopes: dict[str, Scope] = {}
@@ -33,6 +35,17 @@ class Places:
     def type(self, name: str) -> BackendType:
         """The type of a configured backend. Raises InputError for a name that is not configured."""
         return self._types(self._block(name).type)
+
+    def completes(self, attempt: Attempt, specs: Mapping[str, Json]) -> bool:
+        """Whether an attempt ends by itself: its type says so, and what is in force for it; else it is converged while it runs.
+
+        specs: the state's. True where its backend is not configured any more.
+        """
+        if not self.configured(attempt.backend):
+            return True
+        kind = self.type(attempt.backend)
+        spec = specs.get(attempt.applied)
+        return kind.completes and not (isinstance(spec, dict) and not self._specs(kind.name).completes(spec))
 
     def backend(self, name: str) -> Backend:
         """The backend itself, opened once. Raises InputError for a name that is not configured, or not as its type wants it."""

@@ -7,7 +7,7 @@ from jobform.codec.tables import DESIRED
 from jobform.engine.case import Case, Flags
 from jobform.engine.decide import decide
 from jobform.engine.moves import concrete_moves
-from jobform.engine.needs import NEW_ATTEMPT, Verdict, ask, judge_attempt, judge_record
+from jobform.engine.needs import NEW_ATTEMPT, Completes, Verdict, ask, judge_attempt, judge_record
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights
 from jobform.engine.retry import moment
@@ -43,7 +43,7 @@ class Basis:
     """Everything that a plan is made from. state: with what the backends said folded in; it is not changed.
 
     lineage: the state's, "" while it is not stored yet and could still get any. blocks: by backend name, the digest of its
-    settings without credentials. completes: by backend name. forecasts: what services said that changes would do, by address.
+    settings without credentials. forecasts: what services said that changes would do, by address.
     """
 
     project: Project
@@ -52,7 +52,7 @@ class Basis:
     sights: Sights
     schema: Callable[[str], SpecSchema]
     blocks: Mapping[str, str]
-    completes: Callable[[str], bool]
+    completes: Completes
     options: Options
     created_at: str
     in_flight: frozenset[str] = frozenset()
@@ -91,7 +91,7 @@ def make_plan(basis: Basis) -> Plan:
 
 def desired_of(job: Job) -> Desired:
     """What accepting a job records."""
-    return Desired(job.backend, job.type, digest(job.spec), job.policy, job.generation, job.matrix)
+    return Desired(job.backend, job.type, digest(job.spec), job.policy, job.generation, job.matrix, job.inputs)
 
 
 def edges_of(wanted: Mapping[str, Desired], state: State) -> dict[str, tuple[str, ...]]:
@@ -220,12 +220,10 @@ def _gate(change: Change, state: State, planned: Mapping[str, Change], basis: Ba
 
 def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change], basis: Basis) -> tuple[Verdict, str]:
     change, record = planned.get(needed), state.jobs.get(needed)
-    backend = record.backend if record else ""
-    completes = not backend or basis.completes(backend)
     if change is None:  # left out of this plan: only what is already known or accepted counts
         if record is None:
             return Verdict.OVER, f"{needed} has not run and is not part of this plan"
-        return judge_record(needed, record, when, completes)
+        return judge_record(needed, record, when, basis.completes)
     if change.action in NEW_ATTEMPT or change.reason in _UNDECIDED:
         return Verdict.WAIT, ""
     if change.action in (Action.DELETE, Action.FORGET):
@@ -237,7 +235,7 @@ def _judge(needed: str, when: When, state: State, planned: Mapping[str, Change],
         return Verdict.OVER, f"what was accepted of {needed} was cancelled"
     if last is None:
         return Verdict.OVER, f"{needed} has not run: {change.action} ({change.reason})"
-    return judge_attempt(needed, last, when, completes)
+    return judge_attempt(needed, last, when, basis.completes)
 
 
 _UNDECIDED = frozenset({Reason.IN_FLIGHT, Reason.UNKNOWN_SUBMISSION, Reason.INVALID_OUTPUT})

@@ -4,7 +4,7 @@ Both answer with the events that would record it, so a plan folds them into a co
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jobform.engine.places import Places
@@ -117,7 +117,7 @@ def observe(
             last = state.jobs[address].last
             assert last
             answer = answers.get(ref, ReadError("the backend gave no answer for this run"))
-            events += _seen(address, last, answer, at, sights, places.type(name).completes)
+            events += _seen(address, last, answer, at, sights, lambda attempt: places.completes(attempt, state.specs))
             if compare and isinstance(answer, Actual) and answer.phase not in ENDED:
                 _compare(places.backend(name), address, state.spec(last.applied), answer, sights)
     return events, sights
@@ -187,7 +187,8 @@ def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed
 
 
 def _seen(
-    address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights, completes: bool,
+    address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights,
+    completes: Callable[[Attempt], bool],
 ) -> list[Event]:
     if isinstance(answer, ReadError):
         sights.unread[address] = answer
@@ -201,11 +202,18 @@ def _seen(
             else f"it is gone from {last.backend}, and nothing says how it ended"
         )
         return [Observed(address, last.n, at, phase, "", class_, why, None, None, last.started_at, at)]
-    if answer.phase is Phase.SUCCEEDED and not last.asked_stop and not completes:
-        answer = replace(answer, phase=Phase.FAILED, class_="infra", native_reason="it ended, although its kind goes on running")
+    if answer.phase is Phase.SUCCEEDED and not completes(last):
+        answer = _ended_service(answer, asked=last.asked_stop)
     sights.warnings += [(address, warning) for warning in answer.warnings]
     event = outcome(address, last, answer, at)
     return [event] if event else []
+
+
+def _ended_service(answer: Actual, *, asked: bool) -> Actual:
+    """The end of a run that goes on until it is stopped: no success, whatever the service calls it."""
+    if asked:
+        return replace(answer, phase=Phase.CANCELLED)
+    return replace(answer, phase=Phase.FAILED, class_="infra", native_reason="it ended, although its kind goes on running")
 
 
 def _resolved(address: str, record: Record, answer: Found | Absent | Unknown, at: str) -> list[Event]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 
-from jobform.engine.needs import Verdict, ask, judge_record
+from jobform.engine.needs import Completes, Verdict, ask, judge_record
 from jobform.engine.retry import retry_due
 from jobform.model.change import Action, Reason
 from jobform.model.event import Event, Removed, Settled
@@ -52,7 +52,7 @@ Todo: TypeAlias = Call | Note | Wait | None
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the answer depends on beside the state. room: whether a backend takes another attempt; completes: by backend name.
+    """What the answer depends on beside the state. room: whether a backend takes another attempt.
 
     named: the name that a user gave to the object of a desired run, None for one that jobform names.
     """
@@ -60,7 +60,7 @@ class World:
     now: datetime
     at: str
     room: Callable[[str], bool]
-    completes: Callable[[str], bool]
+    completes: Completes
     named: Callable[[Desired], str | None] = lambda _desired: None
 
 
@@ -165,7 +165,7 @@ def _needs(state: State, address: str, record: Record, world: World) -> Wait | N
 
     def judge(needed: str, when: When) -> tuple[Verdict, str]:
         other = state.jobs.get(needed)
-        return judge_record(needed, other, when, world.completes(other.backend) if other else True)
+        return judge_record(needed, other, when, world.completes)
 
     answer = ask(record.desired.policy, judge)
     if answer.verdict is Verdict.MET:

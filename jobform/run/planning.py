@@ -46,7 +46,8 @@ def plan_of(
 ) -> Plan:
     """The plan against a state that is as fresh as it will be."""
     basis = Basis(
-        session.project, state, session.lineage, sights, session.schema_of, session.block_digests(), session.completes,
+        session.project, state, session.lineage, sights, session.schema_of, session.block_digests(),
+        lambda attempt: session.places.completes(attempt, state.specs),
         replace(options.plan, approvable=not options.offline), session.now(), in_flight,
         diagnostics=(*session.project.warnings, *session.manager.warnings, *warnings_of(sights)),
     )

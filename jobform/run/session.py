@@ -110,7 +110,7 @@ class Session:
         runtime = self.runtime
         attended = runtime.attended and not self.where.no_input
         place = Place(self.settings.directory.resolve(), runtime.clock, runtime.effect, runtime.environ, attended)
-        return Places(self.settings.backends, runtime.registry.backend, runtime.registry.settings, place)
+        return Places(self.settings.backends, runtime.registry.backend, runtime.registry.settings, self.schema_of, place)
 
     def schema_of(self, type_name: str) -> SpecSchema:
         """The schema of a backend type's spec in this project."""
@@ -118,10 +118,6 @@ class Session:
         if schema is None:
             schema = self._schemas[type_name] = self.runtime.registry.spec(type_name, blocks_of(self.settings, type_name))
         return schema
-
-    def completes(self, backend: str) -> bool:
-        """Whether the jobs of a configured backend end by themselves; true for one that is not configured any more."""
-        return not self.places.configured(backend) or self.places.type(backend).completes
 
     def now(self) -> str:
         """The present moment as the state writes it."""

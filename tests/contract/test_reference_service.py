@@ -298,7 +298,7 @@ def test_control_of_the_server(server: ReferenceServer) -> None:
 
 
 def test_fault_rules_skip_and_run_out(server: ReferenceServer) -> None:
-    server.faults(Fault("GET", "/v1/namespaces/rules", skip=1, times=2, status=500))
+    server.faults(Fault(method="GET", path="/v1/namespaces/rules", skip=1, times=2, status=500))
     backend = connect(server, "rules")
     outcomes = []
     for _ in range(4):
@@ -311,7 +311,7 @@ def test_fault_rules_skip_and_run_out(server: ReferenceServer) -> None:
 
 
 def test_slow_answer_meets_the_timeout(server: ReferenceServer) -> None:
-    server.faults(Fault("POST", "/v1/namespaces/slow/runs", then=Then.PROCEED, delay=0.5))
+    server.faults(Fault(method="POST", path="/v1/namespaces/slow/runs", then=Then.PROCEED, delay=0.5))
     backend = connect(server, "slow", timeout=0.1)
     with pytest.raises(BackendError) as caught:
         backend.submit(Submission("job", {}), make_mark("job"))
@@ -328,7 +328,7 @@ def test_nobody_listens(server: ReferenceServer) -> None:
 
 
 def test_client_is_killed_after_its_request_took_effect(server: ReferenceServer) -> None:
-    server.faults(Fault("POST", "/v1/namespaces/killer/runs", then=Then.KILL, applied=True))
+    server.faults(Fault(method="POST", path="/v1/namespaces/killer/runs", then=Then.KILL, applied=True))
     script = (
         "import sys; from pathlib import Path; from tests.contract import test_reference_service as t\n"
         "class S: url = sys.argv[1]\n"

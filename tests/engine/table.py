@@ -153,7 +153,7 @@ def table_plan(
     basis = Basis(
         project, table.state, table.state.lineage, table.sights, lambda _type: SCHEMA,
         blocks or {"ref": "block", "other": "block 2"},
-        lambda backend: backend not in services, options, NOW, frozenset(table.in_flight),
+        lambda attempt: attempt.backend not in services, options, NOW, frozenset(table.in_flight),
     )
     return make_plan(basis)
 

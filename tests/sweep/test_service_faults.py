@@ -41,19 +41,19 @@ def submits(scene: ServerScene) -> str:
     ids=["lost answer", "lost request", "half an answer", "error after", "error before", "throttled"],
 )
 def test_submission_that_fails_once_is_made_once(scene: ServerScene, fault: dict[str, object], skip: int) -> None:
-    scene.server.faults(Fault("POST", submits(scene), skip=skip, **fault))
+    scene.server.faults(Fault(method="POST", path=submits(scene), skip=skip, **fault))
     scene.settle()
 
 
 def test_client_killed_by_the_answer(scene: ServerScene) -> None:
-    scene.server.faults(Fault("POST", submits(scene), then=Then.KILL, applied=True))
+    scene.server.faults(Fault(method="POST", path=submits(scene), then=Then.KILL, applied=True))
     assert scene.apply().exit == -9
     scene.settle()
 
 
 def test_refusal_is_reported_and_the_others_go_on(scene: ServerScene) -> None:
     denied = '{"code": "denied", "message": "the quota is used up"}'
-    scene.server.faults(Fault("POST", submits(scene), status=403, body=denied))
+    scene.server.faults(Fault(method="POST", path=submits(scene), status=403, body=denied))
     result = scene.apply()
     assert result.exit == 7, result
     assert "the quota is used up" in result.stdout + result.stderr
@@ -65,7 +65,7 @@ def test_refusal_is_reported_and_the_others_go_on(scene: ServerScene) -> None:
 @pytest.mark.parametrize("fault", [{"status": 500}, {"then": Then.DROP}, HTML], ids=["error", "lost", "html"])
 @pytest.mark.parametrize("skip", [0, 2, 5])
 def test_read_that_fails_makes_no_second_run(scene: ServerScene, fault: dict[str, object], skip: int) -> None:
-    scene.server.faults(Fault("GET", f"{submits(scene)}.*", skip=skip, times=2, **fault))
+    scene.server.faults(Fault(method="GET", path=f"{submits(scene)}.*", skip=skip, times=2, **fault))
     scene.apply()
     scene.server.faults()
     scene.settle()
@@ -112,7 +112,7 @@ def test_other_scope_stops_everything_while_something_runs(tmp_path: Path, warm:
 def test_name_of_a_stranger_is_neither_adopted_nor_deleted(tmp_path: Path, warm: Warm, server: ReferenceServer) -> None:
     """F45: the state's lineage is known after an apply that may submit nothing; then somebody else takes a name of ours."""
     scene = ServerScene.make(tmp_path / "project", warm, 4, server, "idempotent")
-    server.faults(Fault("POST", submits(scene), times=10_000, status=403))
+    server.faults(Fault(method="POST", path=submits(scene), times=10_000, status=403))
     scene.apply()
     server.faults()
     state = read_state(scene.directory)
