@@ -15,6 +15,7 @@ from jobform.model.values import Json, Path
 from jobform.schema_rules import (
     AFTER_END,
     ENDLESS,
+    INPUT,
     LISTS,
     MAPS,
     NAME,
@@ -25,7 +26,9 @@ from jobform.schema_rules import (
     RuleTree,
     Schema,
     annotated,
+    carries,
     found_at,
+    input_values,
     met_at,
     normalise,
     resolve_ref,
@@ -174,6 +177,10 @@ class SpecSchema:
         """The hash of what can change a job's result: its result fields as written, normalised, and its inputs' hashes."""
         return _fingerprint(spec, inputs, self._rules.root)
 
+    def inputs(self, spec: Mapping[str, Json]) -> Iterator[tuple[Path, Json, Rule]]:
+        """Every value of a spec that names a file or directory of the project, or will when it is known."""
+        return input_values(dict(spec), self._rules.root) if self._has_inputs else iter(())
+
     def given_name(self, spec: Mapping[str, Json]) -> str | None:
         """The name that a user gave to the run's object, None if there is none or it is not known yet."""
         return next((value for value in found_at(self._names, spec) if isinstance(value, str)), None)
@@ -193,6 +200,10 @@ class SpecSchema:
     @cached_property
     def _names(self) -> Places:
         return annotated(self._whole, NAME)
+
+    @cached_property
+    def _has_inputs(self) -> bool:
+        return carries(self._whole, INPUT)
 
     @cached_property
     def _after_end(self) -> Places:

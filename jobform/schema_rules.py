@@ -27,7 +27,7 @@ class Rule:
     class_: result (it can change what the job produces), placement or operational. mutable: always, queued, suspended, never.
     sensitive: never shown. list_key: the key that identifies the items of a list of maps. backend_default: the service may
     fill it in. write_only: the service never reports it. reason: why. secret: `never` where a secret must not stand.
-    known: the schema has such a field.
+    input: as `INPUT` says, None for no path. known: the schema has such a field.
     """
 
     class_: str = "result"
@@ -38,13 +38,14 @@ class Rule:
     write_only: bool = False
     reason: str = ""
     secret: str = "allowed"  # noqa: S105  # a word about secrets, not one
+    input: bool | str | None = None
     known: bool = True
 
 
 _INHERITED = {
     "x-jobform-class": "class_", "x-jobform-mutable": "mutable", "x-jobform-sensitive": "sensitive",
     "x-jobform-backend-default": "backend_default", "x-jobform-write-only": "write_only", "x-jobform-reason": "reason",
-    "x-jobform-secret": "secret",
+    "x-jobform-secret": "secret", "x-jobform-input": "input",
 }
 
 NAME = "x-jobform-name"
@@ -52,6 +53,11 @@ NAME = "x-jobform-name"
 
 AFTER_END = "x-jobform-after-end"
 """Marks a field that is not sent before the outcome is recorded, since it may make the service forget the run."""
+
+INPUT = "x-jobform-input"
+"""Marks a text, or a list or map of texts, that are paths inside the project: of files or directories where it is true, of files
+alone where it is `file`. Their content is part of what is accepted, of class result whatever the field's own is, and sent along.
+"""
 
 ENDLESS = "x-jobform-endless"
 """Lists values of a property with which a job does not end by itself: it is where it should be while it runs."""
@@ -213,6 +219,25 @@ def fingerprint(spec: Json, inputs: Mapping[str, str], node: Node) -> str:
     """The hash that decides whether a finished job is out of date; see `SpecSchema.fingerprint`."""
     fields = result_fields(spec, node)
     return digest({"spec": {} if isinstance(fields, _Dropped) else fields, "inputs": dict(inputs)})
+
+
+def input_values(value: Json, node: Node, path: Path = ()) -> Iterator[tuple[Path, Json, Rule]]:
+    """Every value that names an input, or will when it is known, with its path and rule."""
+    if isinstance(value, dict) and not is_deferred(value):
+        for key, item in value.items():
+            yield from input_values(item, node.child(key), (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from input_values(item, node.item(index), (*path, index))
+    elif node.rule.input and node.rule.known:
+        yield path, value, node.rule
+
+
+def carries(document: Json, annotation: str) -> bool:
+    """Whether any part of a schema carries an annotation."""
+    if isinstance(document, dict):
+        return annotation in document or any(carries(item, annotation) for item in document.values())
+    return isinstance(document, list) and any(carries(item, annotation) for item in document)
 
 
 def rules_version(document: Schema) -> str:

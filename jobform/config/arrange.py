@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from jobform.config.check import placed, plain_shapes
 from jobform.config.document import Document
 from jobform.config.expand import Entry, at_indices
-from jobform.config.files import FileError, ProjectFiles
+from jobform.config.files import ProjectFiles
 from jobform.config.findings import Findings
 from jobform.config.load import load_foreign
 from jobform.config.matrix import Instance
 from jobform.config.problem import Problem
 from jobform.config.render import Renderer
 from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
+from jobform.model.files import FileError
 from jobform.model.values import Json, Path, canonical
 from jobform.protocols import Arranged, Arranging, Claim, Complaint, Spot
 

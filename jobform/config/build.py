@@ -14,12 +14,13 @@ from jobform.config.findings import Findings
 from jobform.config.matrix import Instance
 from jobform.config.needs import Directory, resolve_needs
 from jobform.config.policy import read_policy
-from jobform.config.problem import Problem
+from jobform.config.problem import Problem, Report
 from jobform.config.render import Renderer
 from jobform.config.validate import validate_spec
 from jobform.model.address import address_key
+from jobform.model.files import FileError
 from jobform.model.job import Job, Policy, Settings
-from jobform.model.values import Json, Path
+from jobform.model.values import Json, Path, dotted, is_deferred
 from jobform.protocols import Arranging
 from jobform.schema import SpecSchema
 
@@ -35,6 +36,8 @@ class JobBuilder:
     ) -> None:
         """names: of all jobs, also of those whose entries are wrong. specs, arranging: by backend name."""
         self._names, self._specs, self._arranging, self._findings = names, specs, arranging, findings
+        self._files = files
+        self._hashes: dict[tuple[str, bool], str | FileError] = {}
         self._renderer = Renderer(settings.variables, settings.sensitive, settings.target, files.text, names)
         self._arranger = Arranger(files, self._renderer, findings, sources)
 
@@ -66,6 +69,7 @@ class JobBuilder:
     ) -> Job:
         report = partial(self._report, entry, instance.address)
         spec, outputs, broken = entry.spec, _NOTHING, set[Path]()
+        inputs: dict[str, str] = {}
         if entry.templated:
             rendered = self._renderer.render(spec, instance.values, partial(self._report_spec, entry, instance.address, broken))
             assert isinstance(rendered.value, dict), "a map stays a map"
@@ -80,6 +84,7 @@ class JobBuilder:
             report_spec = partial(self._report_spec, entry, instance.address, broken, once=True, layout=layout)
             written, source = (layout.written, layout.source) if layout is not None else (entry.spec, entry.spec_source)
             spec = validate_spec(spec, written, schema, policy, report_spec, source)
+            inputs = self._inputs(spec, schema, report_spec)
         needs: Json = entry.raw.get("needs")
         if needs_templated:
             listed = self._renderer.render({"needs": needs}, instance.values, report)
@@ -92,8 +97,34 @@ class JobBuilder:
         return Job(
             instance.address, entry.name, entry.backend.name, entry.backend.type, spec,
             replace(policy, needs=found) if found else policy, int(generation) if isinstance(generation, int | float) else 1,
-            instance.values, instance.axes, entry.locate if layout is None else layout.locate,
+            instance.values, instance.axes, inputs, entry.locate if layout is None else layout.locate,
         )
+
+    def _inputs(self, spec: dict[str, Json], schema: SpecSchema, report: Report) -> dict[str, str]:
+        """What the content of the files that a spec names is called; each is read once. What cannot be used is reported."""
+        found: dict[str, str] = {}
+        for path, value, rule in schema.inputs(spec):
+            if is_deferred(value):
+                report(Problem(
+                    path, "not_known_yet", f"{dotted(path)} must be known when the job is planned",
+                    "its file is read then", "write the path, or use a variable or a matrix key",
+                ))
+            elif isinstance(value, str):
+                name = self._hash(value, only_file=rule.input == "file")
+                if isinstance(name, FileError):
+                    report(Problem(path, name.code, name.summary, hint=name.hint))
+                else:
+                    found[value] = name
+        return found
+
+    def _hash(self, path: str, *, only_file: bool) -> str | FileError:
+        key = (path, only_file)
+        if key not in self._hashes:
+            try:
+                self._hashes[key] = self._files.hashed(path, only_file=only_file)
+            except FileError as error:
+                self._hashes[key] = error
+        return self._hashes[key]
 
     def _report(self, entry: Entry, address: str, problem: Problem) -> None:
         self._findings.add_for(entry.name, placed(problem, entry, (), address))

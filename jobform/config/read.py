@@ -9,7 +9,7 @@ from jobform.config.build import JobBuilder
 from jobform.config.check import check_jobs, check_project, placed
 from jobform.config.document import Document
 from jobform.config.expand import declared_names, expand
-from jobform.config.files import FileError, ProjectFiles
+from jobform.config.files import ProjectFiles
 from jobform.config.findings import Findings
 from jobform.config.load import load
 from jobform.config.moves import read_moves, read_removals
@@ -18,6 +18,7 @@ from jobform.config.target import settings_for
 from jobform.config.variables import Given
 from jobform.model.diagnostic import Range
 from jobform.model.errors import JobformError
+from jobform.model.files import FileError
 from jobform.model.job import BackendBlock, Project, Settings
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path

@@ -10,10 +10,11 @@ from pathlib import Path as FilePath
 
 from jobform.config import scalars
 from jobform.config.document import Document
-from jobform.config.files import FileError, read_given
+from jobform.config.files import read_given
 from jobform.config.findings import Findings
 from jobform.config.load import MAX_DEPTH, load
 from jobform.model.diagnostic import Range
+from jobform.model.files import FileError
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, Path
 

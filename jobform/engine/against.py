@@ -1,7 +1,9 @@
 """What is wanted of one address against its last attempt: the fields that differ, and what may be done about each."""
 
+from collections.abc import Mapping
+
 from jobform.engine.case import Case
-from jobform.engine.compare import below, changeable, drift_changes, drift_seen, spec_changes
+from jobform.engine.compare import below, changeable, drift_changes, drift_seen, input_changes, spec_changes
 from jobform.model.change import FieldChange, Reason
 from jobform.model.state import Attempt
 from jobform.model.values import Json
@@ -12,9 +14,8 @@ def against(case: Case, last: Attempt) -> tuple[tuple[FieldChange, ...], bool, R
     assert case.job and case.wanted
     fields: tuple[FieldChange, ...] = ()
     needs_attempt, reason = False, Reason.SPEC_CHANGED
-    if case.wanted.spec != last.applied:
-        schema = case.schema(case.wanted.type)
-        fields = spec_changes(schema, case.specs(last.applied), case.job.spec, case.job.locate)
+    if case.wanted.spec != last.applied or case.wanted.inputs != last.inputs:
+        fields = declared(case, last.applied, last.inputs)
         fixed = [field for field in fields if last.ended or not updatable(case, last, field)]
         needs_attempt = any(field.class_ == "result" for field in fixed) or (bool(fixed) and not last.ended and _restarts(case))
     if case.wanted.generation > last.generation:
@@ -26,6 +27,14 @@ def against(case: Case, last: Attempt) -> tuple[tuple[FieldChange, ...], bool, R
         reason = reason if needs_attempt else Reason.BACKEND_CHANGED
         needs_attempt = True
     return fields, needs_attempt, reason
+
+
+def declared(case: Case, spec: str, inputs: Mapping[str, str]) -> tuple[FieldChange, ...]:
+    """What the files say now against a spec, given by its digest, and the content of its inputs."""
+    assert case.job and case.wanted
+    schema = case.schema(case.wanted.type)
+    changed = spec_changes(schema, case.specs(spec), case.job.spec, case.job.locate)
+    return changed + input_changes(schema, case.job.spec, inputs, case.wanted.inputs, case.job.locate)
 
 
 def updatable(case: Case, last: Attempt, field: FieldChange) -> bool:

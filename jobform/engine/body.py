@@ -13,7 +13,7 @@ from jobform.protocols import UNKNOWN_TEXT
 class Body:
     """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret.
 
-    changes: of an update, the paths in the spec that differ from what was applied.
+    changes: of an update, the paths in the spec that differ from what was applied. inputs: as `Submission.inputs`.
     """
 
     spec: dict[str, Json] = field(repr=False)
@@ -22,6 +22,7 @@ class Body:
     used: Mapping[str, Json]
     masks: tuple[str, ...] = field(default=(), repr=False)
     changes: tuple[Path, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def placeholders(spec: Mapping[str, Json]) -> dict[str, Json]:

@@ -96,7 +96,7 @@ def _call(
 
 
 def _submission(address: str, body: Body) -> Submission:
-    return Submission(address, body.spec, body.described, body.masks, body.changes)
+    return Submission(address, body.spec, body.described, body.masks, body.changes, body.inputs)
 
 
 def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError, body: Body | None) -> Answer:

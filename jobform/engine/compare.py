@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from jobform.codec.tables import POLICY
 from jobform.model.change import FieldChange
+from jobform.model.inputs import short
 from jobform.model.job import Locate, Policy, nowhere
 from jobform.model.state import Attempt, Phase
 from jobform.model.values import Json, Path, dotted, is_deferred
@@ -30,6 +31,27 @@ def spec_changes(
     return tuple(
         _field(schema.rule(path), path, before, after, source="desired", range_=locate(("spec", *path)))
         for path in _differing(schema, old, new)
+    )
+
+
+def input_changes(
+    schema: SpecSchema, spec: Mapping[str, Json], before: Mapping[str, str], after: Mapping[str, str], locate: Locate = nowhere,
+) -> tuple[FieldChange, ...]:
+    """The files whose content differs, by path. spec: the one that names them now.
+
+    A path on one side alone is a difference of the spec that names it. What was never read before counts as equal, so that a
+    field which becomes an input in a later version makes no finished job run again.
+    """
+    changed = [path for path in sorted(before.keys() & after.keys()) if before[path] != after[path]]
+    if not changed:
+        return ()
+    places = {value: place for place, value, _ in schema.inputs(spec) if isinstance(value, str)}
+    return tuple(
+        FieldChange(
+            f"inputs[{path}]", short(before[path]), short(after[path]), class_="result", mutable="never",
+            reason="its content is what the job works on", range=locate(("spec", *places.get(path, ()))),
+        )
+        for path in changed
     )
 
 

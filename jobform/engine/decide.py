@@ -6,9 +6,9 @@ what was accepted (is there something to accept?), and what is wanted with the l
 
 from dataclasses import replace
 
-from jobform.engine.against import against, drift, key_change, updatable
+from jobform.engine.against import against, declared, drift, key_change, updatable
 from jobform.engine.case import Case
-from jobform.engine.compare import policy_changes, spec_changes
+from jobform.engine.compare import policy_changes
 from jobform.engine.retry import allows, retry_due
 from jobform.model.change import Action, Change, FieldChange, Reason
 from jobform.model.diagnostic import Range
@@ -128,8 +128,7 @@ def _never_ran(case: Case) -> Change:
     if case.settled == "cancelled" and not case.flags.rerun:
         return _cancelled(case)
     if record and record.desired and case.wanted and case.job and not case.same:  # accepted before, and never begun
-        before, schema = case.specs(record.desired.spec), case.schema(case.wanted.type)
-        return _new(case, Action.CREATE, Reason.NEW, fields=spec_changes(schema, before, case.job.spec, case.job.locate))
+        return _new(case, Action.CREATE, Reason.NEW, fields=declared(case, record.desired.spec, record.desired.inputs))
     return _new(case, Action.CREATE, Reason(accepted.reason) if accepted and case.same else Reason.NEW)
 
 
@@ -201,7 +200,7 @@ def _ended(case: Case, last: Attempt) -> Change:
         return _new(case, Action.RERUN, Reason.GENERATION, fields=fields)
     if last.phase is Phase.SUCCEEDED:
         return _succeeded(case, last, fields, needs_attempt, reason)
-    if any(field.path.startswith("spec.") for field in fields):
+    if any(field.path.startswith(("spec.", "inputs[")) for field in fields):
         return _new(case, Action.RERUN, Reason.SPEC_CHANGED, fields=fields)
     if fields and last.phase is Phase.FAILED:  # the backend changed: somewhere else it may succeed
         return _new(case, Action.RERUN, Reason.BACKEND_CHANGED, fields=fields)
@@ -255,7 +254,7 @@ def _in_place(case: Case, last: Attempt, fields: tuple[FieldChange, ...]) -> Cha
     assert case.record and case.wanted
     if any(updatable(case, last, field) for field in fields):
         return _change(case, Action.UPDATE, Reason.SPEC_CHANGED, fields=fields, detail="changed in place")
-    if case.record.desired and case.record.desired.spec == case.wanted.spec:
+    if case.record.desired and _same_content(case.record.desired, case.wanted):
         return _change(case, Action.NO_OP, Reason.UNCHANGED if last.ended else Reason.IN_PROGRESS)
     return _next_attempt(case, fields)
 
@@ -265,7 +264,7 @@ def _next_attempt(case: Case, fields: tuple[FieldChange, ...]) -> Change:
     assert case.record and case.wanted and case.job
     accepted = case.record.desired
     if accepted and accepted.backend == case.wanted.backend:
-        fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
+        fields = declared(case, accepted.spec, accepted.inputs)
         if not fields:
             return _change(case, Action.NO_OP, Reason.UNCHANGED)
     return _change(case, Action.UPDATE, Reason.NEXT_ATTEMPT, fields=fields, detail="recorded for the next attempt; no call")
@@ -289,7 +288,7 @@ def _acceptance(case: Case, change: Change) -> Change:
     if accepted is None or fields:
         held = f"it stays on hold: {change.detail}" if change.action is Action.HOLD else "recorded; no call"
         return _change(case, Action.UPDATE, Reason.POLICY_CHANGED, fields=fields or change.fields, detail=held)
-    fields = spec_changes(case.schema(case.wanted.type), case.specs(accepted.spec), case.job.spec, case.job.locate)
+    fields = declared(case, accepted.spec, accepted.inputs)
     if accepted.backend != case.wanted.backend:
         fields += (key_change(case, "backend", accepted.backend, case.wanted.backend),)
     if fields:
@@ -298,6 +297,10 @@ def _acceptance(case: Case, change: Change) -> Change:
         said = f"generation {case.wanted.generation} is lower than {accepted.generation}, which was accepted: it means nothing"
         return replace(change, reason=Reason.GENERATION, detail=said) if change.action is Action.NO_OP else change
     return change
+
+
+def _same_content(accepted: Desired, wanted: Desired) -> bool:
+    return (accepted.spec, accepted.inputs) == (wanted.spec, wanted.inputs)
 
 
 def _only_policy(accepted: Desired, wanted: Desired) -> bool:

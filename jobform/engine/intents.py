@@ -78,7 +78,7 @@ def _update(
 def _released(state: State, attempt: Attempt) -> Body:
     """What was applied, as it is recorded: what is held back until the end is no secret and no output."""
     spec = placeholders(state.spec(attempt.applied))
-    return Body(spec, spec, attempt.body_hash, attempt.used)
+    return Body(spec, spec, attempt.body_hash, attempt.used, inputs=attempt.inputs)
 
 
 def intent_of(attempt: Attempt, op: Op, body_hash: str, at: str, run: str) -> Intent:

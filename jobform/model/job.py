@@ -73,7 +73,7 @@ class Job:
 
     name: the key under `jobs:`. matrix: the values of this instance, axes and included extras. axes: only the axes, as in the
     address. spec: JSON with `{expr, with}` where a secret or an output is not known yet. backend: the configured name; type:
-    its type.
+    its type. inputs: what the content of its files is called (`model.inputs`), by their paths as the spec has them.
     """
 
     address: str
@@ -85,6 +85,7 @@ class Job:
     generation: int = 1
     matrix: Mapping[str, Json] = field(default_factory=dict)
     axes: Mapping[str, Json] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
     locate: Locate = field(default=nowhere, compare=False, repr=False)
 
 

@@ -38,7 +38,7 @@ class Op(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What an apply has accepted. spec: digest of the rendered spec; inputs: content hashes by name (none yet)."""
+    """What an apply has accepted. spec: digest of the rendered spec; inputs: as `Job.inputs`."""
 
     backend: str
     type: str

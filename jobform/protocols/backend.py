@@ -57,6 +57,8 @@ class Submission:
 
     masks: secret values to blank in whatever is kept. described: the same spec with secrets as references, safe to show.
     changes: of an update, the paths in the spec that differ from what was applied; none when it only takes back what is not ours.
+    inputs: what the content of the project's files that the spec names is called, by path: they are read with
+    `model.inputs.read_input`, which refuses other content.
     """
 
     address: str
@@ -64,6 +66,7 @@ class Submission:
     described: dict[str, Json] = field(default_factory=dict)
     masks: tuple[str, ...] = field(default=(), repr=False)
     changes: tuple[Path, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,21 +28,21 @@ class Bodies:
         """
         del address
         if next(deferred(spec), None) is None:
-            return Body(spec, spec, digest({"type": desired.type, "spec": spec}), {})
+            return Body(spec, spec, _hash(desired, spec), {}, inputs=desired.inputs)
         described = resolve(spec, outputs, None)
         if described.missing:
             raise InvalidOutput(f"{', '.join(sorted(described.missing))} is not there")
         if described.problems:
             raise InvalidOutput(f"spec.{dotted(described.problems[0].path)}: {described.problems[0].summary}")
         shown = self._checked(described.value, spec, desired)
-        key = digest({"type": desired.type, "spec": shown})
+        key = _hash(desired, shown)
         if not secret_names(shown):
-            return Body(shown, shown, key, described.used)
+            return Body(shown, shown, key, described.used, inputs=desired.inputs)
         used: list[str] = []
         full = resolve(spec, outputs, self._noting(used))
         if full.missing:
             raise MissingSecret(tuple(sorted(full.missing)))
-        return Body(self._checked(full.value, spec, desired), shown, key, described.used, tuple(used))
+        return Body(self._checked(full.value, spec, desired), shown, key, described.used, tuple(used), inputs=desired.inputs)
 
     def require(self, specs: Iterable[tuple[str, Mapping[str, Json]]]) -> None:
         """Refuse to begin while a secret of these (address, spec) pairs is missing. Raises InputError naming every one."""
@@ -76,6 +76,12 @@ class Bodies:
             first = errors[0]
             raise InvalidOutput(f"spec.{dotted(first.path)}: {first.summary}")
         return checked
+
+
+def _hash(desired: Desired, spec: Mapping[str, Json]) -> str:
+    """The name of all that is sent: a run of the same spec with other files is another one."""
+    files = {"inputs": dict(desired.inputs)} if desired.inputs else {}
+    return digest({"type": desired.type, "spec": dict(spec), **files})
 
 
 def _missing(name: str, addresses: list[str]) -> Diagnostic:

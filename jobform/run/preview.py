@@ -96,7 +96,7 @@ def _submission(session: Session, state: State, change: Change, last: Attempt | 
         mark_text(lineage, address, number, digest(spec)), session.now(), change.spec,
     )
     present = Ref.of(last.ref) if last and not last.removed and last.backend == change.backend else None
-    sent = Submission(address, spec, change.spec)
+    sent = Submission(address, spec, change.spec, inputs=change.desired.inputs)
     return Intended(Op.SUBMIT, sent, mark, present, (), _partial(change.spec), ends=present is not None)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobform.config.files import FileError, ProjectFiles, read_given
+from jobform.config.files import ProjectFiles, read_given
+from jobform.model.files import FileError
 
 
 @pytest.fixture
