@@ -98,7 +98,7 @@ def lacking(document: dict[str, Json]) -> Iterator[str]:
         shared = shared or any("common.schema.json" in str(layer.get("$ref", "")) for layer in layers)
         for layer in layers:
             for name, below in properties(layer):
-                own = [each for each in reached(document, below)]
+                own = list(reached(document, below))
                 has = frozenset(rule for rule in (*RULES, "description") if any(rule in each for each in own))
                 inherited = known - {"description"} if shared else frozenset()
                 for rule in (*RULES, "description"):
@@ -134,7 +134,7 @@ def reached(document: dict[str, Json], schema: Json) -> Iterator[dict[str, Json]
 
 
 def test_a_bare_field_is_noticed() -> None:
-    rules: dict[str, Json] = {"description": "d", "x-jobform-class": "result", "x-jobform-mutable": "never", "x-jobform-reason": "r"}
+    rules: dict[str, Json] = dict.fromkeys([*RULES, "description"], "some")
     deep: dict[str, Json] = {name: value for name, value in rules.items() if name != "x-jobform-reason"}
     inner: dict[str, Json] = {"type": "object", "properties": {"deep": deep}}
     document: dict[str, Json] = {"type": "object", "properties": {"list": {"type": "array", "items": inner, **rules}, "bare": {}}}
@@ -148,7 +148,7 @@ def test_a_bare_field_is_noticed() -> None:
 
 
 def test_paths_of_a_page_are_found_in_a_body() -> None:
-    page: dict[str, Any] = {"job": {"env": {"A_B": 1}, "ports": [{"container": 80}], "args": ["-e"], "name": "string", "free": {}}}
+    page: dict[str, Any] = {"job": {"env": {"A_B": 1}, "ports": [{"container": 80}], "args": ["-e"], "name": "x", "free": {}}}
     fields = ["job.env{}", "job.ports[].container", "job.args[]", "job.name", "job.free{}"]
     assert list(shown(page)) == fields
     assert set(fields) <= set(held({"job": {**page["job"], "free": {"x": 1}}}))
