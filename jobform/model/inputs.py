@@ -7,11 +7,12 @@ never sent under the old name.
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jobform.model.errors import BackendError
 from jobform.model.files import FileError, contents, open_below, opened, shown, unreadable
 from jobform.model.values import Json, digest
 
@@ -77,6 +78,20 @@ def read_input(project: Path, path: str, expected: str, limit: int = MAX_BYTES) 
     return tuple(sorted(files, key=lambda file: file.name.encode()))
 
 
+def accepted_input(project: Path, inputs: Mapping[str, str], path: str, limit: int = MAX_BYTES) -> tuple[InputFile, ...]:
+    """As `read_input`, for a backend: of a path that a submission names, with the content that was accepted for it.
+
+    Raises BackendError, without a hope that trying again helps.
+    """
+    expected = inputs.get(path)
+    if expected is None:
+        raise BackendError(f"nobody accepted the content of {shown(path)}", "plan and apply again")
+    try:
+        return read_input(project, path, expected, limit)
+    except FileError as error:
+        raise BackendError(error.summary, error.hint) from error
+
+
 def short(name: str) -> str:
     """A content's name as people compare it: `sha256:1f2e3d4c5b6a`."""
     kind, colon, digits = name.partition(":")
@@ -98,7 +113,7 @@ def _name_of(is_directory: bool, entries: list[Json], path: str, *, only_file: b
 def _visit(project: Path, path: str, limit: int, sink: _Sink) -> bool:
     """Give every file of an input to the sink; whether it is a directory."""
     whole = path.rstrip("/") or path
-    if whole.startswith(".") and not whole.strip("./"):
+    if whole.startswith(".") and all(part in ("", ".") for part in whole.split("/")):
         raise _whole_project(path)
     budget = _Budget(path, limit)
     root = Path(os.path.realpath(project))

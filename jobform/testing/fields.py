@@ -40,6 +40,8 @@ _FIELDS: dict[str, Json] = {
         }},
         "result", "never", "Parts with a name; their order means nothing.", list_key="name",
     ),
+    "files": _field(_STRINGS, "result", "never", "Files of the project that it works on; the service keeps their names.",
+                    input=True),
     "image": _field(_STRING, "result", "queued", "Fetched when the run starts."),
     "precision": _field(_STRING, "result", "suspended", "Read again when the run resumes."),
     "checkpoint": _field(_STRING, "result", "always", "Read again whenever it changes."),

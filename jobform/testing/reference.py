@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from jobform.model.errors import BackendError, InputError, Started
+from jobform.model.inputs import accepted_input
 from jobform.model.job import BackendBlock
 from jobform.model.values import Json
 from jobform.protocols import (
@@ -87,6 +89,7 @@ class ReferenceType:
         namespace, unique = str(settings.get("namespace", "default")), settings.get("mode") != "always_creates"
         return ReferenceBackend(
             service, place.clock, namespace, unique=unique, endless=not self.completes, window=window, hook=self.hook,
+            project=place.project,
         )
 
 
@@ -95,7 +98,7 @@ class ReferenceBackend:
 
     def __init__(
         self, service: Service, clock: Clock, namespace: str = "default", *,
-        unique: bool = True, endless: bool = False, window: float = 0.0, hook: Hook = no_hook,
+        unique: bool = True, endless: bool = False, window: float = 0.0, hook: Hook = no_hook, project: Path = Path(),
     ) -> None:
         self._service = service
         self._clock = clock
@@ -104,6 +107,7 @@ class ReferenceBackend:
         self._endless = endless
         self._window = timedelta(seconds=window)
         self._hook = hook
+        self._project = project
 
     def scope(self) -> Scope:
         with self._call("scope", self._namespace):
@@ -127,6 +131,8 @@ class ReferenceBackend:
 
     def submit(self, submission: Submission, mark: Mark) -> Ref:
         order = Order(mark.name, mark.text, submission.address, submission.spec, self._endless, self._unique)
+        for path in submission.inputs:
+            accepted_input(self._project, submission.inputs, path)
         with self._call("submit", submission.address):
             run = self._service.create(self._namespace, order)
         return _ref(run.id)
