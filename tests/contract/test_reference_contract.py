@@ -66,7 +66,7 @@ class ServerFaults:
 
     def break_next(self, operation: str, how: Break) -> None:
         method, path = REQUESTS[operation]
-        self._server.faults(Fault(method, path.format(self._namespace), **FAULTS[how]))
+        self._server.faults(Fault(".*", method, path.format(self._namespace), **FAULTS[how]))
 
 
 class ServerForm(BackendContract):
