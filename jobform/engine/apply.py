@@ -101,7 +101,8 @@ class Scheduler:
             yield events
             self._folded(events)
         self._means.effect("engine.observe.before", "")
-        events, sights = observe(self.state, self._means.places, sorted(self._waiting & self.state.jobs.keys()), at, patient=True)
+        waiting = sorted(self._waiting & self.state.jobs.keys())
+        events, sights = observe(self.state, self._means.places, waiting, at, patient=True, collect=True)
         self._means.effect("engine.observe.after", "")
         self._note(sights)
         if events:

@@ -6,7 +6,9 @@ Both answer with the events that would record it, so a plan folds them into a co
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from jobform.engine.collect import collected
 from jobform.engine.places import Places
 from jobform.model.errors import BackendError, FailedError
 from jobform.model.event import Ended, Event, Held, Observed, Released, Resolved
@@ -86,8 +88,10 @@ def abandon(state: State, places: Places, events: Iterable[Event]) -> list[tuple
 
 def observe(
     state: State, places: Places, addresses: Iterable[str], at: str, *, patient: bool = False, compare: bool = False,
+    collect: bool = False,
 ) -> tuple[list[Event], Sights]:
     """One bulk read per backend of the last attempts of these addresses, as far as they have not ended. compare: look for drift.
+    collect: the events will be recorded, so what runs left is fetched first.
 
     Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt, and when a read fails, unless
     patient: then its addresses are `unread`, because there will be another look.
@@ -113,6 +117,8 @@ def observe(
                 "read_failed", f"backend {name!r} could not be read: {error.summary}", detail=error.detail,
                 hint="nothing was changed; try again",
             ) from error
+        if collect:
+            answers = collected(places.backend(name), answers, partial(_applied, state, by_ref))
         for ref, address in by_ref.items():
             last = state.jobs[address].last
             assert last
@@ -121,6 +127,13 @@ def observe(
             if compare and isinstance(answer, Actual) and answer.phase not in ENDED:
                 _compare(places.backend(name), address, state.spec(last.applied), answer, sights)
     return events, sights
+
+
+def _applied(state: State, addresses: Mapping[Ref, str], ref: Ref) -> Mapping[str, Json]:
+    """The spec in force of the last attempt of an address, by its reference."""
+    last = state.jobs[addresses[ref]].last
+    assert last
+    return state.spec(last.applied)
 
 
 def _compare(backend: Backend, address: str, spec: Mapping[str, Json], actual: Actual, sights: Sights) -> None:

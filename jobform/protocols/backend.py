@@ -233,6 +233,18 @@ class Releasing(Protocol):
 
 
 @runtime_checkable
+class Collecting(Protocol):
+    """A backend whose runs leave something behind that is fetched before their success counts."""
+
+    def collect(self, ref: Ref, spec: Mapping[str, Json], actual: Actual) -> Actual:
+        """Fetch what a run that has succeeded left; the run as it is recorded then, and others that need it may start.
+
+        spec: the one in force, secrets and outputs of others as `{expr, with}`. It may be asked again, as after a crash. Raises
+        BackendError: with one that is retryable the end is not recorded, and the next look tries again; any other is a warning.
+        """
+
+
+@runtime_checkable
 class Preparing(Protocol):
     """A backend that makes other things before the run itself."""
 

@@ -184,7 +184,7 @@ def _catch_up(session: Session, observer: Observer, pool: Executor) -> tuple[Sig
     record(session, observer, recovered)
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
     session.runtime.effect("engine.observe.before", "")
-    events, sights = observe(state, session.places, live, at, compare=True)
+    events, sights = observe(state, session.places, live, at, compare=True, collect=True)
     sights.warnings += left
     events += observe_orphans(state, session.places, at)
     session.runtime.effect("engine.observe.after", "")
