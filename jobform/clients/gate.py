@@ -34,7 +34,7 @@ class Pace:
         self._clock = clock
         self._interval = 1.0 / rate
         self._burst = burst
-        self._next = 0.0
+        self._next = float("-inf")
         self._lock = threading.Lock()
 
     def wait(self) -> None:

@@ -5,8 +5,9 @@ a service's own hosts, this machine, and hosts that the runner allows. An addres
 """
 
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # documented by use, not in the stubs
 
@@ -14,6 +15,25 @@ from jobform.model.errors import BackendError
 
 ALLOW_HOSTS = "JOBFORM_ALLOW_HOSTS"
 """The variable with further hosts, separated by commas or blanks; `*.example.com` is every host below that name."""
+
+
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?|[0-9a-f:.]+", re.ASCII)
+"""A host as everybody reads it: what one reader takes for a host and the next for something else is none."""
+
+_PLAIN = re.compile(r"[^\W_]+://[\w.:\[\]-]+(/[\w/.:%~+,=-]*)?", re.ASCII)
+"""An address without user, query and fragment, and without what readers disagree about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Through whom a service is reached. url: with the user that it wants, never shown. source: the variable that names it."""
+
+    url: str = field(repr=False)
+    source: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +71,7 @@ def base_url(
     url = _checked(setting, "url")
     parts = urlsplit(url)
     host = parts.hostname or ""
-    allowed = environ.get(ALLOW_HOSTS, "").replace(",", " ").split()
+    allowed = environ.get(ALLOW_HOSTS, "").lower().replace(",", " ").split()
     if not is_loopback(host):
         if not _is_one_of(host, [*own, *allowed]):
             raise BackendError(
@@ -74,27 +94,40 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy that the environment names for an address, None for none."""
+def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """The proxy that the environment names for an address, None for none. Raises BackendError for one that cannot be used."""
     parts = urlsplit(url)
     if is_loopback(parts.hostname or ""):
         return None
-    lower = {key.lower(): value for key, value in environ.items() if key.lower().endswith("_proxy") and value}
-    bypassed = proxy_bypass_environment(parts.netloc.rpartition("@")[2], {"no": lower.get("no_proxy", "")})
-    return None if bypassed else lower.get(f"{parts.scheme}_proxy") or lower.get("all_proxy")
+    named = {key.lower(): (value, key) for key, value in sorted(environ.items()) if key.lower().endswith("_proxy") and value}
+    if proxy_bypass_environment(parts.netloc.rpartition("@")[2], {"no": named.get("no_proxy", ("", ""))[0]}):
+        return None
+    text, source = named.get(f"{parts.scheme}_proxy") or named.get("all_proxy") or ("", "")
+    if not text:
+        return None
+    whole = text if "://" in text else f"http://{text}"
+    try:
+        proxy = urlsplit(whole)
+        usable = proxy.scheme in ("http", "https") and bool(_HOST.fullmatch(proxy.hostname or "")) and proxy.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BackendError(f"the proxy that {source} names cannot be used", "it is like http://proxy.example.com:3128")
+    return Proxy(whole, source)
 
 
 def _checked(text: str, source: str) -> str:
+    url = text.strip()
     try:
-        parts = urlsplit(text.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(_HOST.fullmatch(parts.hostname or "")) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or parts.username is not None or parts.query or parts.fragment:
+    if not usable or not _PLAIN.fullmatch(url):
         raise BackendError(
             f"{source} is no address of a service", "it is like https://api.example.com, without user, query and fragment",
         )
-    return text.strip().rstrip("/")
+    return url.rstrip("/")
 
 
 def _is_one_of(host: str, names: Collection[str]) -> bool:

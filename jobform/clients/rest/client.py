@@ -7,16 +7,18 @@ it twice is as good as once, and looks up what an unclear answer left behind. A 
 import json
 import logging
 import random
+import ssl
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from jobform.clients.gate import Gate
-from jobform.clients.hosts import Base, proxy_for
+from jobform.clients.hosts import Base, is_loopback, proxy_for
+from jobform.clients.rest.answer import TooLargeError, decoded, parsed
 from jobform.clients.retry_after import retry_after
 from jobform.clients.text import excerpt, short
 from jobform.model.errors import BackendError
@@ -25,14 +27,15 @@ from jobform.model.version import VERSION
 from jobform.protocols import Clock
 
 if TYPE_CHECKING:
-    import httpx
+    from jobform.clients.rest.transport import Wire
 
 _LOG = logging.getLogger("jobform.http")
 
 _TRIES = 4
 """Attempts of a read; a 429 is obeyed until the read's time is over."""
 
-_PIECE = 1 << 16
+_MOST_WORDS = 4000
+"""Characters of a message that are looked at."""
 
 T = TypeVar("T")
 
@@ -123,6 +126,9 @@ class Rest:
         self._explain = explain
         self._limits = limits
         self._gate = Gate(clock)
+        self._proxy = proxy_for(base.url, environ)
+        self._wire: Wire | None = None
+        self._lock = threading.Lock()
 
     def get(self, path: str, query: Query = ()) -> Json:
         """The JSON of a GET, tried again while that may help."""
@@ -137,6 +143,10 @@ class Rest:
         data = b"" if body is None else json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
         request = self._request(method, path, query, data, "application/json" if data else "")
         return self._once(request)
+
+    def form(self, path: str, fields: Mapping[str, str]) -> Json:
+        """As `change`, of a POST with the body of an HTML form, as OAuth wants it."""
+        return self._once(self._request("POST", path, (), urlencode(fields).encode(), "application/x-www-form-urlencoded"))
 
     def upload(self, path: str, fields: Mapping[str, str], files: Sequence[FilePart]) -> Json:
         """As `change`, of a POST with a multipart body."""
@@ -190,63 +200,74 @@ class Rest:
         if not body and request.changing:
             return None
         try:
-            return _parsed(kind, body)
+            return parsed(kind, body)
         except ValueError as error:
-            raise self._unreadable(request, 200, kind, body, str(error)) from error
+            raise self._unreadable(request, kind, body, str(error)) from error
 
     def _exchange(self, request: Outgoing, deadline: float) -> tuple[str, bytes]:
         """Content type and body of a success."""
         if left := self._gate.wait(deadline):
             detail = f"not asked again for {left:.0f} s"
             raise RestError("the service asked to slow down", detail, retryable=True, retry_after=left)
-        headers = {"Accept": "application/json", "User-Agent": f"jobform/{VERSION}"} | dict(self.credentials.headers(request))
+        headers = {
+            "Accept": "application/json", "User-Agent": f"jobform/{VERSION}",
+            "Accept-Encoding": "identity" if is_loopback(self.base.host) else "gzip", **self._proof(request),
+        }
         if request.content_type:
             headers["Content-Type"] = request.content_type
+        wire = self._opened()
         began = self._clock.monotonic()
         with self._failures(request):
-            status, said, body = self._send(request, headers, deadline)
+            status, said, body = self._send(wire, request, headers, deadline)
         _LOG.debug("%s %s: %d in %.3f s", request.method, request.path, status, self._clock.monotonic() - began)
         if 200 <= status < 300:
             return said.get("content-type", ""), body
         raise self._refusal(request, status, said, body)
 
-    def _send(self, request: Outgoing, headers: Mapping[str, str], deadline: float) -> tuple[int, Mapping[str, str], bytes]:
-        import httpx
+    def _proof(self, request: Outgoing) -> Mapping[str, str]:
+        """The credentials' headers. What cannot stand in a header is found here: later errors would show it."""
+        given = self.credentials.headers(request)
+        for name, value in given.items():
+            if not value.isascii() or not value.isprintable() or value != value.strip():
+                detail = f"{self.credentials.source} holds characters that the header {name} cannot have; a line's end, perhaps"
+                raise RestError("the credentials cannot be sent", detail)
+        return given
 
+    def _send(
+        self, wire: "Wire", request: Outgoing, headers: Mapping[str, str], deadline: float,
+    ) -> tuple[int, Mapping[str, str], bytes]:
         limits, left = self._limits, max(0.001, deadline - self._clock.monotonic())
-        timeout = httpx.Timeout(min(limits.read, left), connect=min(limits.connect, left))
-        url, body = self._origin + request.target, request.body or None
-        with self._client.stream(request.method, url, content=body, headers=dict(headers), timeout=timeout) as response:
-            pieces, size = [], 0
-            for piece in response.iter_bytes(_PIECE):
-                pieces.append(piece)
-                size += len(piece)
-                if size > limits.cap:
-                    what = f"{request.method} {request.path} got more than {limits.cap} bytes"
-                    raise RestError(f"the answer of {self.base.host} is too large", what, ambiguous=request.changing)
-                if self._clock.monotonic() > deadline:
-                    raise self._lost(request, "it took too long")
-            return response.status_code, {key.lower(): value for key, value in response.headers.items()}, b"".join(pieces)
+        with wire.stream(
+            request.method, self._origin + request.target, headers, request.body, connect=limits.connect, read=limits.read,
+            total=left, changing=request.changing,
+        ) as response:
+            said = {key.lower(): value for key, value in response.headers.items()}
+            encoding = said.get("content-encoding", "").strip().lower()
+            try:
+                body = b"".join(decoded(response.iter_raw(), encoding, limits.cap))
+            except ValueError as error:
+                if response.status_code >= 300:
+                    return response.status_code, said, b""  # what it means stands in the status
+                if not isinstance(error, TooLargeError):
+                    raise self._unreadable(request, said.get("content-type", ""), b"", str(error)) from error
+                what = f"{request.method} {request.path} got {error}"
+                summary = f"the answer of {self.base.host} is too large"
+                raise RestError(summary, what, status=response.status_code, ambiguous=request.changing) from error
+            return response.status_code, said, body
 
     @property
     def _origin(self) -> str:
         return self.base.url.removesuffix(self.base.path) if self.base.path else self.base.url
 
-    @cached_property
-    def _client(self) -> "httpx.Client":
-        import httpx
+    def _opened(self) -> "Wire":
+        """Raises BackendError for a proxy or authorities that cannot be used."""
+        from jobform.clients.rest.transport import Wire
 
-        client = httpx.Client(
-            follow_redirects=False, trust_env=False, proxy=proxy_for(self.base.url, self._environ),
-            verify=self._trust() if self.base.url.startswith("https:") else False,  # reading all authorities takes time
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=5.0),
-        )
-        weakref.finalize(self, client.close)  # its idle connections outlive nobody who could use them
-        return client
-
-    def _trust(self) -> "bool | str":
-        """A file of authorities that the environment names, else those that come with the client."""
-        return self._environ.get("SSL_CERT_FILE") or True
+        with self._lock:
+            if self._wire is None:
+                self._wire = Wire(self.base.url, self._proxy, self._environ)
+                weakref.finalize(self, self._wire.close)  # its idle connections outlive nobody who could use them
+            return self._wire
 
     @contextmanager
     def _failures(self, request: Outgoing) -> Iterator[None]:
@@ -256,10 +277,17 @@ class Rest:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            detail = f"{short(str(error), 200) or type(error).__name__} (the address comes from {self.base.source})"
-            raise RestError(f"cannot connect to {self.base.host}", detail, retryable=True) from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise self._unreached(error) from error
+        except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:  # found before it is sent
+            raise RestError(f"{request.method} {short(request.path, 100)} cannot be sent", short(str(error), 200)) from error
+        except (httpx.HTTPError, OSError) as error:
             raise self._lost(request, short(str(error), 200) or type(error).__name__) from error
+
+    def _unreached(self, error: Exception) -> RestError:
+        through = f", through the proxy {self._proxy.host} that {self._proxy.source} names" if self._proxy else ""
+        why = short(str(error), 200) or type(error).__name__
+        detail = f"{why} (the address comes from {self.base.source}{through})"
+        return RestError(f"cannot connect to {self.base.host}", detail, retryable=not _is_distrust(error))
 
     def _lost(self, request: Outgoing, why: str) -> RestError:
         return RestError(
@@ -267,10 +295,10 @@ class Rest:
             ambiguous=request.changing,
         )
 
-    def _unreadable(self, request: Outgoing, status: int, kind: str, body: bytes, why: str) -> RestError:
-        detail = f"{request.method} {request.path} got status {status}, {short(kind, 80) or 'no content type'}: {why}"
+    def _unreadable(self, request: Outgoing, kind: str, body: bytes, why: str) -> RestError:
+        detail = f"{request.method} {request.path} got a success, {short(kind, 80) or 'no content type'}: {why}"
         return RestError(
-            f"the answer of {self.base.host} is not what the service gives", f"{detail}: {excerpt(body)}", status=status,
+            f"the answer of {self.base.host} is not what the service gives", f"{detail}: {excerpt(body)}", status=200,
             ambiguous=request.changing,
         )
 
@@ -280,16 +308,16 @@ class Rest:
             detail = f"{request.method} {request.path} got status {status}; a login page or a proxy may stand before the service"
             return RestError(f"{self.base.host} redirects, which is not followed", detail, status=status)
         try:
-            value = _parsed(kind, body)
+            value = parsed(kind, body)
         except ValueError:
             value = None
         code, message = self._explain(value)
-        told = short(message) if message else excerpt(body) or "no word about it"
-        detail = f"{request.method} {request.path}: status {status}{f', {short(code, 60)}' if code else ''}"
-        pause = retry_after(headers.get("retry-after"), self._clock.now())
-        if pause and status in (429, 503):
-            self._gate.pause(pause)
+        told = short(message[:_MOST_WORDS]) if message else excerpt(body) or "no word about it"
+        detail = f"{request.method} {request.path}: status {status}{f', {short(code[:_MOST_WORDS], 60)}' if code else ''}"
         summary, retryable = told, status in (408, 429) or status >= 500
+        pause = retry_after(headers.get("retry-after"), self._clock.now()) if retryable else 0.0
+        if pause:
+            self._gate.pause(pause)
         if status == 429:
             summary = f"the service asks to slow down: {told}"
         elif retryable:
@@ -303,20 +331,13 @@ class Rest:
         )
 
 
-def _parsed(kind: str, body: bytes) -> Json:
-    """Raises ValueError for what is no JSON, or is not declared as JSON."""
-    plain = kind.split(";")[0].strip().lower()
-    if plain != "application/json" and not plain.endswith("+json"):
-        raise ValueError("not JSON")
-    try:
-        value: Json = json.loads(body, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return value
-
-
-def _no_constant(name: str) -> Json:
-    raise ValueError(f"{name} is not JSON")
+def _is_distrust(error: BaseException | None) -> bool:
+    """Whether the other side could not prove who it is: asking again changes nothing."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def segment(text: str) -> str:

@@ -1,0 +1,87 @@
+"""No server can keep a call longer than it may take."""
+
+import socket
+import time
+
+import pytest
+
+from jobform.clients.rest.client import Limits, Rest
+from jobform.model.clock import SystemClock
+from tests.clients.rest.kit import OK, Raw, connect, failure, raw
+
+QUICK = Limits(connect=0.5, read=0.4, total=1.0)
+PATIENT = Limits(connect=5.0, read=5.0, total=0.6)
+
+
+def calls(client: Rest) -> list[tuple[str, object]]:
+    return [("read", lambda: client.get("/x")), ("change", lambda: client.change("POST", "/x", {"a": 1}))]
+
+
+def drip(text: bytes, seconds: float) -> object:
+    def talk(server: Raw, connection: socket.socket, number: int) -> None:
+        server.request(connection, number)
+        for byte in text:
+            connection.sendall(bytes([byte]))
+            if server.closing.wait(seconds):
+                return
+
+    return talk
+
+
+@pytest.mark.parametrize("changing", [False, True])
+@pytest.mark.parametrize("text", [
+    b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 1000,
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n" + b" " * 1000,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 1000,
+    b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+], ids=["head", "body", "chunks", "continue"])
+def test_a_dripping_server_is_left(text: bytes, changing: bool) -> None:
+    """Every piece comes in time, the whole never does."""
+    with raw(drip(text, 0.02)) as server:
+        client = connect(server.url, clock=SystemClock(), limits=PATIENT)
+        began = time.monotonic()
+        error = failure(lambda: client.change("POST", "/x") if changing else client.get("/x"))
+    assert 0.5 < time.monotonic() - began < 1.5
+    assert error.ambiguous is changing
+    assert "took too long" in error.detail or "timed out" in error.detail
+
+
+@pytest.mark.parametrize("changing", [False, True])
+def test_a_silent_server_is_left(changing: bool) -> None:
+    def talk(server: Raw, connection: socket.socket, number: int) -> None:
+        server.request(connection, number)
+        server.closing.wait(10)
+
+    with raw(talk) as server:
+        client = connect(server.url, clock=SystemClock(), limits=QUICK)
+        began = time.monotonic()
+        error = failure(lambda: client.change("POST", "/x") if changing else client.get("/x"))
+        spent, requests = time.monotonic() - began, server.requests
+    assert error.retryable
+    assert error.ambiguous is changing
+    assert spent < 1.6
+    assert requests == 1 if changing else requests >= 2, "a read is asked again within its time, a change never"
+
+
+def test_a_server_that_does_not_read_is_left() -> None:
+    """A body of which nobody takes the rest."""
+    with raw(lambda server, _connection, _number: server.closing.wait(10) and None) as server:
+        client = connect(server.url, clock=SystemClock(), limits=QUICK)
+        began = time.monotonic()
+        error = failure(lambda: client.change("PUT", "/x", {"a": "x" * (32 << 20)}))
+        assert time.monotonic() - began < 2
+        assert error.ambiguous
+        assert server.requests == 0
+
+
+def test_a_slow_answer_within_its_time_is_taken() -> None:
+    with raw(drip(OK, 0.002)) as server:
+        assert connect(server.url, clock=SystemClock(), limits=QUICK).get("/x") == {}
+
+
+def test_the_limit_is_of_one_call_and_not_of_the_client() -> None:
+    """A thread that made a slow call has all its time again for the next one."""
+    with raw(drip(OK, 0.004)) as server:
+        client = connect(server.url, clock=SystemClock(), limits=Limits(connect=1, read=1, total=0.9))
+        for _ in range(4):
+            client.get("/x")
