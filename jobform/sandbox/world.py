@@ -150,6 +150,10 @@ class World:
             job.exit, job.reason = exit_code, reason
             self._end(job, State.FAILED if exit_code else State.SUCCEEDED, self.now())
 
+    def after(self, seconds: float) -> float:
+        """The moment when so much of the world's own time has passed from now."""
+        return self.now() + seconds / self._speed
+
     def newest_first(self) -> list[Job]:
         return sorted(self.jobs.values(), key=lambda job: (job.created, job.id), reverse=True)
 
