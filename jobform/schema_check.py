@@ -17,13 +17,13 @@ _KNOWN = _PLAIN | MAPS | LISTS | SINGLES | ANNOTATIONS | _EDITORS
 _VALUES: Mapping[str, frozenset[object]] = {
     "x-jobform-class": frozenset({"result", "placement", "operational"}),
     "x-jobform-mutable": frozenset({"always", "queued", "suspended", "never"}),
-    "x-jobform-type": frozenset({"duration", "quantity", "set"}),
+    "x-jobform-type": frozenset({"duration", "quantity", "set", "text"}),
     "x-jobform-secret": frozenset({"allowed", "never"}),
     "x-jobform-sensitive": frozenset({True, False}),
     "x-jobform-backend-default": frozenset({True, False}),
     "x-jobform-write-only": frozenset({True, False}),
     "x-jobform-template": frozenset({True, False}),
-    "x-jobform-input": frozenset({True, "file"}),
+    "x-jobform-input": frozenset({True, "file", "output"}),
 }
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from jobform.model.address import number_text
 from jobform.model.units import parse_duration, parse_quantity, plain_number
 from jobform.model.values import Json, Path, canonical, digest, is_deferred
 
@@ -57,6 +58,7 @@ AFTER_END = "x-jobform-after-end"
 INPUT = "x-jobform-input"
 """Marks a text, or a list or map of texts, that are paths inside the project: of files or directories where it is true, of files
 alone where it is `file`. Their content is part of what is accepted, of class result whatever the field's own is, and sent along.
+Where it is `output`, it is a directory that results are written to (`model.outputs`), and nothing is read.
 """
 
 ENDLESS = "x-jobform-endless"
@@ -185,7 +187,9 @@ class Node:
 
 
 def normalise(value: Json, node: Node) -> Json:
-    """Equal meanings as equal values: durations as seconds, quantities as numbers, 1.0 as 1, sets sorted and each item once."""
+    """Equal meanings as equal values: durations as seconds, quantities as numbers, 1.0 as 1, sets sorted and each item once, and
+    texts that may be written as numbers or truths as texts.
+    """
     if isinstance(value, dict):
         return value if is_deferred(value) else {key: normalise(item, node.child(key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -412,7 +416,14 @@ def _scalar(value: Json, node: Node) -> Json:
         except ValueError:
             return value  # not one yet: validation says so, and comparing the text is right until then
         return value
+    if node.kind == "text" and isinstance(value, bool | int | float):
+        return scalar_as_text(value)
     return plain_number(value) if isinstance(value, float) else value
+
+
+def scalar_as_text(value: float) -> str:
+    """A number or a truth where a service wants a text: in its shortest JSON form."""
+    return ("true" if value else "false") if isinstance(value, bool) else number_text(value)
 
 
 def _sorted_set(items: list[Json]) -> list[Json]:

@@ -155,3 +155,13 @@ def test_a_fingerprint_costs_tens_of_microseconds() -> None:
     for _ in range(2000):
         schema.fingerprint(spec, {})
     assert (time.perf_counter() - start) / 2000 < 200e-6
+
+
+def test_texts_that_may_be_written_as_numbers() -> None:
+    below = {"type": ["string", "number", "boolean"], "x-jobform-type": "text"}
+    schema = SpecSchema({"type": "object", "properties": {"p": {"type": "object", "additionalProperties": below}}})
+    written = {"p": {"a": 1000, "b": 1.0, "c": 1e-7, "d": True, "e": "x", "f": 0.1}}
+    sent = {"p": {"a": "1000", "b": "1", "c": "1e-7", "d": "true", "e": "x", "f": "0.1"}}
+    assert schema.normalise(written) == sent
+    assert schema.fingerprint(written, {}) == schema.fingerprint(sent, {})
+    assert schema.fingerprint(written, {}) != schema.fingerprint({"p": {**sent["p"], "d": "True"}}, {})
