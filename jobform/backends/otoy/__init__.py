@@ -1,0 +1,1 @@
+"""OTOY's compute marketplace, the Render Network's, whose API is called Dispersed."""

@@ -1,0 +1,224 @@
+"""Jobs on OTOY's compute marketplace. Wire facts: the pages under otoyinc.mintlify.app, and the operator's own examples
+(`dispersednetwork/compute_examples`). What no page says is told in `examples/otoy/README.md`.
+
+The service takes no id and no request id of ours, so a repeated create makes a second job, which costs money; a mark in a job's
+description says which job is which. There is nothing to change or to remove: a job is made, and may be cancelled.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import ClassVar
+
+from jobform.backends.otoy.logs import Output
+from jobform.backends.otoy.signing import Signer
+from jobform.backends.otoy.wire import body_of, seen_of
+from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, Seen, id_of, shaped
+from jobform.clients.hosts import base_url
+from jobform.clients.rest.client import Query, Rest, RestError, segment
+from jobform.model.errors import BackendError
+from jobform.model.job import BackendBlock
+from jobform.model.state import ENDED
+from jobform.model.values import Json
+from jobform.protocols import Actual, Backend, LogOptions, Mark, Place, Ref, Scope, Submission, timestamp
+from jobform.schema import load_definition, load_document
+
+URLS = ("OTOY_BASE_URL", "DISPERSED_API_BASE_URL", "ZER_API_BASE_URL")
+OWN_HOSTS = ("api.dispersed.com", "api.compute.x.io")
+
+_JOBS = "/v1/jobs"
+_RUNS = "/v1/job-runs"
+_PAGE = 50  # more is refused
+_MOST_PAGES = 2000
+_SETTLE = 600.0
+
+
+class Otoy:
+    """`remote.Service`: the jobs of the account of a pair of keys."""
+
+    def __init__(self, settings: Mapping[str, Json], place: Place) -> None:
+        url = settings.get("url")
+        base = base_url(url if isinstance(url, str) else None, URLS, "https://api.dispersed.com", OWN_HOSTS, place.environ)
+        self._clock = place.clock
+        self._rest = Rest(base, Signer(place.environ, place.clock), place.clock, place.environ, explain=explain)
+
+    def scope(self) -> Scope:
+        """The host alone: nothing that the service answers names the account, and a pair of keys may be exchanged."""
+        base = self._rest.base
+        _envelope(self._get(_JOBS, [("limit", "1"), ("page", "1")]))
+        return Scope(f"otoy:{base.host}", f"the account of {self._rest.credentials.source} at {base.host}", base.source)
+
+    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
+        try:
+            value = self._get(f"{_JOBS}/{segment(id)}")
+        except RestError as error:
+            if error.status == 404 and isinstance(error.body, dict):  # a page of a proxy's is no word of the service
+                return None
+            raise
+        seen = shaped(seen_of, value, "job")
+        if seen.id != id:
+            raise BackendError("the service's answer is another job", f"asked for {id}, got {seen.id}")
+        return seen
+
+    def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
+        """Newest first, as asked. Only an order that was seen ends the list early: else what is looked for might follow."""
+        newest: datetime | None = None
+        last, descends = newest, True
+        for items in self._lists(_JOBS, [("sort", "-created_at")]):
+            page = [shaped(seen_of, item, "job") for item in items]
+            yield page
+            times = [seen.created for seen in page if seen.created]
+            if since is None or not page:
+                continue
+            known = [*([last] if last else []), *times]
+            descends = descends and len(times) == len(page) and known == sorted(known, reverse=True)
+            if descends:
+                newest, last = newest or times[0], times[-1]
+                if times[0] < since and newest > last:
+                    return
+
+    def create(self, submission: Submission, mark: Mark) -> str:
+        with self._explained():
+            value = self._rest.change("POST", _JOBS, body_of(submission.spec, mark))
+        try:
+            return shaped(seen_of, value, "job").id
+        except BackendError as error:
+            raise BackendError(error.summary, error.detail, ambiguous=True) from error
+
+    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+        del submission, expected
+        raise BackendError(f"{id} cannot be changed", "the service changes nothing of a job")
+
+    def cancel(self, id: str) -> None:  # noqa: A002
+        try:
+            with self._explained():
+                self._rest.change("PUT", f"{_JOBS}/{segment(id)}/cancel", {"reason": "Cancelled by jobform"})
+        except RestError as error:
+            if not 400 <= error.status < 500 or error.retryable:
+                raise
+            seen = self.one(id)  # it ended meanwhile, perhaps
+            if seen is not None and seen.actual.phase not in ENDED:
+                raise
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        """Nothing: the service keeps its jobs, and an ended one costs nothing."""
+
+    # --- runs of a job ------------------------------------------------------------------------------------------------
+
+    def runs(self, id: str) -> list[Mapping[str, Json]]:  # noqa: A002
+        """Every run of a job, a retry or another node each, as the list shows them."""
+        return [_object(item) for items in self._lists(_RUNS, [("filter[job_uuid]", id)]) for item in items]
+
+    def run(self, id: str) -> Mapping[str, Json]:  # noqa: A002
+        """One run with its log."""
+        return _object(self._get(f"{_RUNS}/{segment(id)}"))
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _lists(self, path: str, query: Query) -> Iterator[list[Json]]:
+        """The items of a list, a page at a time. New items push others to later pages, so one may come twice; where fewer are
+        there than before, one may have been passed over. Raises PageExpiredError then, so that the list begins again."""
+        total = 0
+        before: list[Json] = []
+        for number in range(1, _MOST_PAGES + 1):
+            try:
+                value = self._get(path, sorted([*query, ("limit", str(_PAGE)), ("page", str(number))]))
+            except RestError as error:
+                if number > 1 and error.status == 400:
+                    raise PageExpiredError(error.summary, error.detail) from error
+                raise
+            items, size, all_ = _envelope(value)
+            if all_ is not None and all_ < total:
+                raise PageExpiredError("the list became shorter while it was read")
+            total = all_ or 0
+            if all_ is None and items and items == before:
+                return  # it has no pages
+            before = items
+            yield items
+            if (all_ is None and len(items) != size) or (all_ is not None and number * size >= all_):
+                return
+            if not items:
+                raise BackendError("the list ends early", f"page {number} is empty, and {all_} jobs were announced", retryable=True)
+        raise BackendError("the list has no end", f"{_MOST_PAGES} pages were read")
+
+    def _get(self, path: str, query: Query = ()) -> Json:
+        with self._explained():
+            return self._rest.get(path, query)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What else may be wrong where a signature is not accepted."""
+        try:
+            yield
+        except RestError as error:
+            if error.status != 401:
+                raise
+            clock = f"a clock that is more than five minutes off is refused too: here it is {timestamp(self._clock.now())}"
+            raise RestError(error.summary, f"{error.detail}; {clock}", status=401, code=error.code, body=error.body) from error
+
+
+def _envelope(value: Json) -> tuple[list[Json], int, int | None]:
+    """The items of a page, how many a full page has, and how many there are in all; None where a bare list does not say."""
+    if isinstance(value, list):
+        return value, _PAGE, None
+    items = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(items, list):
+        raise BackendError("the service's answer is no list", "it has no `data`")
+    size, total = value.get("limit"), value.get("total")
+    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+        raise BackendError("the service's answer is no list", "its `total` is no number")
+    return items, size if isinstance(size, int) and 0 < size <= _PAGE else _PAGE, total
+
+
+def _object(value: Json) -> Mapping[str, Json]:
+    if not isinstance(value, dict):
+        raise BackendError("the service's answer is no job run")
+    return value
+
+
+def explain(body: Json) -> tuple[str, str]:
+    """Code and message of an error: `{"error": {"code", "message"}}`, or what comes near it."""
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(inner, str):
+        return "", inner
+    if not isinstance(inner, dict):
+        return "", ""
+    code, message = inner.get("code"), inner.get("message")
+    return "" if code is None else str(code), "" if message is None else str(message)
+
+
+class OtoyBackend(RemoteBackend):
+    """Jobs, with the output of their runs."""
+
+    def __init__(self, service: Otoy, place: Place) -> None:
+        super().__init__(service, Promise(_SETTLE), place)
+        self._otoy = service
+
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
+        return Output(self._otoy, id_of(ref), self._clock).lines(options)
+
+    def kept(self, ref: Ref, limit: int) -> bytes:
+        return Output(self._otoy, id_of(ref), self._clock).kept(limit)
+
+
+class OtoyType:
+    """The entry point `otoy`."""
+
+    name = "otoy"
+    completes = True  # but for what the schema calls endless
+    max_submitted: int | None = None
+    poll: ClassVar[tuple[float, float]] = (2.0, 15.0)
+    foreign_scope = "error"
+    secrets_visible = True
+
+    def spec_schema(self) -> dict[str, Json]:
+        return load_document("otoy")
+
+    def settings_schema(self) -> dict[str, Json]:
+        return load_definition("otoy", "settings")
+
+    def open(self, block: BackendBlock, place: Place) -> Backend:
+        return OtoyBackend(Otoy(block.settings, place), place)
+
+
+TYPE = OtoyType()
