@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "destroy": ("jobform.cli.apply", "Delete every job of the project."),
     "cancel": ("jobform.cli.apply", "Stop jobs that run, wait or are still to start."),
     "rerun": ("jobform.cli.apply", "Run jobs again as they were last accepted."),
+    "import": ("jobform.cli.claims", "Take over a run that exists as the next attempt of a declared job."),
+    "orphans": ("jobform.cli.claims", "List runs that the state does not account for."),
     "show": ("jobform.cli.plan", "Show a saved plan, or what the state knows."),
     "status": ("jobform.cli.look", "Show what every job is doing."),
     "logs": ("jobform.cli.look", "Print the output of a job's run."),
@@ -41,7 +44,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 
 NOT_YET: Mapping[str, str] = {
     "fmt": "formatting job files is not supported yet",
-    "import": "importing runs is not supported yet",
 }
 
 
@@ -56,7 +58,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        attribute = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), attribute)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

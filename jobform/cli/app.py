@@ -131,7 +131,8 @@ class App:
 def run(group: click.Group, arguments: list[str], runtime: "Runtime | None") -> int:
     """Parse and run; every outcome is an exit code."""
     context = Context(runtime, alone=runtime is None)
-    code = _outcome(group, arguments, context)
+    with _debugging(context):
+        code = _outcome(group, arguments, context)
     lost = context.streams[0].lost if context.streams else None
     if lost is None:
         return code
@@ -178,6 +179,39 @@ def _closing(context: Context) -> Iterator[None]:
         yield
     finally:
         context.close()
+
+
+def _wants_debugging(environ: Mapping[str, str]) -> bool:
+    return environ.get("JOBFORM_LOG", "").lower() in ("debug", "trace")
+
+
+@contextmanager
+def _debugging(context: Context) -> Iterator[None]:
+    """With JOBFORM_LOG=debug, what jobform's loggers say goes to standard error, masked as everything that is printed."""
+    if not _wants_debugging(context.given.environ if context.given else os.environ):
+        yield
+        return
+    import logging
+
+    from jobform.views.escape import terminal
+
+    class ToStandardError(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if context.streams is not None:  # nothing is logged before a command has its streams
+                context.streams[1].write(f"{record.name}: {terminal(record.getMessage())}\n")
+                context.streams[1].flush()
+
+    handler, logger = ToStandardError(), logging.getLogger("jobform")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def _with_defaults(group: click.Group, arguments: list[str], environ: Mapping[str, str]) -> list[str]:
@@ -233,7 +267,7 @@ def _usage(target: App, error: click.ClickException) -> int:
 
 
 def _bug(target: App, error: Exception) -> int:
-    wanted = target.runtime.environ.get("JOBFORM_LOG", "").lower() in ("debug", "trace")
+    wanted = _wants_debugging(target.runtime.environ)
     if wanted:
         target.say("".join(traceback.format_exception(error)))
     hint = "" if wanted else "; JOBFORM_LOG=debug shows where"

@@ -15,13 +15,13 @@ from jobform.codec.tables import CHANGE, DIAGNOSTIC, EVENTS, RECORD, RUN, TOMBST
 from jobform.model.change import Plan
 from jobform.model.errors import JobformError, StaleError, StateError
 from jobform.model.event import EVENT_TYPES, Event
-from jobform.model.state import State
+from jobform.model.state import ASSERTED, State
 from jobform.model.values import Json
 from jobform.model.version import VERSION
 
 STATE_FORMAT = 1
 PLAN_FORMAT = 1
-FEATURES: frozenset[str] = frozenset()
+FEATURES: frozenset[str] = frozenset({ASSERTED})
 """What a state may say that it uses and that this version understands."""
 
 UPGRADES: Mapping[int, Callable[[dict[str, Json]], dict[str, Json]]] = {}

@@ -25,6 +25,7 @@ from jobform.model.event import (
     Ended,
     Event,
     Held,
+    Imported,
     Moved,
     Observed,
     Released,
@@ -93,7 +94,7 @@ ATTEMPT = Shape(
     updates=array(Shape(Update, at=text, run=text, spec=text)), used=values, inputs=mapping(text), phase=member(Phase),
     detail=text, class_=optional(text), native_reason=text, exit=optional(integer), outputs=optional(values),
     started_at=optional(text), ended_at=optional(text), asked_stop=boolean, removed=boolean, held=boolean,
-    cleared=boolean,
+    cleared=boolean, asserted=array(text),
 )
 RECORD = Shape(
     Record, backend=text, scope=text, desired=optional(DESIRED), accepted=optional(ACCEPTED), intent=optional(INTENT),
@@ -129,6 +130,7 @@ EVENTS: dict[type[Event], Shape[Event]] = {
     Moved: Shape(Moved, address=text, to=text, at=text),
     Removed: Shape(Removed, address=text, at=text, how=text),
     Resolved: Shape(Resolved, address=text, at=text, who=text, how=text),
+    Imported: Shape(Imported, address=text, at=text, accepted=ACCEPTED, desired=DESIRED, attempt=ATTEMPT),
 }
 
 RANGE = Shape(Range, file=text, line=natural, column=natural, end_line=natural, end_column=natural)

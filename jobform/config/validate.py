@@ -28,6 +28,13 @@ _TOKENS = {
 }
 _ANY_TOKEN = re.compile("|".join(f"({pattern})" for pattern in _TOKENS.values()))
 _SHORTEST_TOKEN = 8
+
+
+def is_token(text: str) -> bool:
+    """Whether a text holds what looks like a known kind of credential."""
+    return len(text) >= _SHORTEST_TOKEN and _ANY_TOKEN.search(text) is not None
+
+
 _SHALLOW = 3
 """Parts of a path in a backend's own vocabulary; what lies deeper is a service's own document, whose rules say where to go."""
 

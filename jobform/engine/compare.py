@@ -1,16 +1,16 @@
 """What differs between two specs or two policies, field by field. It compares; it neither decides nor prints."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from jobform.codec.tables import POLICY
 from jobform.model.change import FieldChange
 from jobform.model.inputs import short
 from jobform.model.job import Locate, Policy, nowhere
 from jobform.model.state import Attempt, Phase
-from jobform.model.values import Json, Path, dotted, is_deferred
+from jobform.model.values import Json, Path, deferred, dotted, is_deferred
 from jobform.protocols import Difference
 from jobform.schema import SpecSchema
 from jobform.schema_rules import Rule
@@ -60,7 +60,8 @@ def drift_changes(
 ) -> tuple[FieldChange, ...]:
     """Reported fields that differ from what was applied: neither filled in by the service nor unknown to us; ignored ones marked.
 
-    A field that was never applied counts only when it is reported inside a mapping that was (a foreign key in `labels`).
+    A field that was never applied counts only when it is reported inside a mapping that was (a foreign key in `labels`). What a
+    secret or an output gave is not compared: its value is not kept, and what a service reports of it is never shown.
     """
     if not actual:
         return ()
@@ -73,11 +74,109 @@ def drift_changes(
     for path in _differing(schema, old, new):
         rule = schema.rule(path)
         absent = _get(known, path) is _MISSING
-        if rule.write_only or (rule.backend_default and absent):
+        if rule.write_only or (rule.backend_default and absent) or _is_unresolved(known, path):
             continue
         ignored_here = any(_matches(pattern, path) for pattern in patterns)
         found.append(replace(_field(rule, path, known, actual, source="actual", range_=None), ignored=ignored_here))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A declared spec (before) against a run that was made elsewhere (after).
+
+    asserted: dotted fields that nobody could compare. spec: the declared one with the run's own values where they differ; a value
+    that may not be kept is left out, so that the field goes on differing.
+    """
+
+    fields: tuple[FieldChange, ...]
+    asserted: tuple[str, ...]
+    spec: dict[str, Json]
+
+
+def compare_run(
+    schema: SpecSchema, declared: Mapping[str, Json], seen: Mapping[str, Json], is_secret: Callable[[Json], bool],
+    locate: Locate = nowhere,
+) -> Compared:
+    """Every field that a service reports, as its run was not made by us: also those that were never declared, unless they are
+    empty or filled in by the service. is_secret: whether a value that it reports may be neither shown nor kept.
+    """
+    wanted, found = schema.normalise(dict(declared)), schema.normalise(dict(seen))
+    assert isinstance(wanted, dict) and isinstance(found, dict), "normalising keeps the shape"
+    known = {key: value for key, value in found.items() if key in wanted or value not in (None, "", [], {})}
+    old = dict(_leaves(schema, {key: value for key, value in wanted.items() if key in known}, ()))
+    new = dict(_leaves(schema, known, ()))
+    asserted: set[Path] = {(key,) for key in wanted if key not in known}
+    fields, spec = [], deepcopy(dict(declared))
+    for path in sorted(old.keys() | new.keys(), key=lambda path: tuple(map(str, path))):
+        rule, unresolved = schema.rule(path), path in old and next(deferred(old[path]), None) is not None
+        if path in old and (rule.write_only or (unresolved and (path not in new or _alike(old[path], new[path])))):
+            asserted.add(path)
+        elif not _is_difference(rule, path, old, new):
+            continue
+        else:
+            field = _field(rule, path, declared, seen, source="actual", range_=locate(("spec", *path)))
+            hidden = field.sensitive or unresolved or is_secret(field.after)
+            fields.append(replace(field, sensitive=hidden))
+            _put(spec, path, _MISSING if hidden else _get(seen, path))
+    return Compared(tuple(fields), tuple(sorted(dotted_field(path) for path in asserted)), spec)
+
+
+def compare_told(
+    schema: SpecSchema, declared: Mapping[str, Json], told: Iterable[Difference], is_secret: Callable[[Json], bool],
+) -> Compared:
+    """The same of a backend that compares itself. Its values are its service's own, so what differs has no place in a spec."""
+    seen = [replace(each, sensitive=each.sensitive or is_secret(each.after)) for each in drift_seen(schema, declared, told, ())]
+    unknown = tuple(sorted(dotted_field(path) for path, _ in deferred(dict(declared))))
+    return Compared(tuple(seen), unknown, dict(declared))
+
+
+def _is_difference(rule: Rule, path: Path, old: Mapping[Path, Json], new: Mapping[Path, Json]) -> bool:
+    if path in old and path in new:
+        return old[path] != new[path]
+    here, there = (old, new) if path in old else (new, old)
+    if here[path] in ({}, []) and any(other[: len(path)] == path for other in there):
+        return False  # what it holds on the other side is told field by field
+    inside = any(is_deferred(old.get(path[:depth])) for depth in range(1, len(path)))
+    return path in old or not (rule.write_only or rule.backend_default or inside)
+
+
+def _alike(want: Json, have: Json) -> bool:
+    """Whether nothing contradicts what is wanted; a value that is not known yet contradicts nothing."""
+    if is_deferred(want):
+        return True
+    if isinstance(want, list) and isinstance(have, list):
+        return len(want) == len(have) and all(_alike(one, other) for one, other in zip(want, have, strict=True))
+    if isinstance(want, dict) and isinstance(have, dict):
+        return want.keys() == have.keys() and all(_alike(value, have[key]) for key, value in want.items())
+    return want == have
+
+
+def _put(spec: dict[str, Json], path: Path, value: object) -> None:
+    """Set a field of a spec, or take it away. What it lies in is made where it is missing; an item goes with its key."""
+    holder: Json = spec
+    for depth, part in enumerate(path[:-1]):
+        if isinstance(holder, list) and isinstance(part, str):
+            place = _index(holder, part)
+            key, name = part[1:-1].split("=", 1)
+            if value is _MISSING and (place < 0 or path[depth + 1 :] == (key,)):
+                holder[:] = [item for index, item in enumerate(holder) if index != place]
+                return
+            if place < 0:
+                holder.append({key: name})
+            holder = holder[place]
+        elif isinstance(holder, dict) and isinstance(part, str):
+            if not isinstance(holder.get(part), dict | list):
+                if value is _MISSING:
+                    return
+                holder[part] = [] if str(path[depth + 1]).startswith("[") else {}
+            holder = holder[part]
+    last = path[-1]
+    if isinstance(holder, dict) and isinstance(last, str):
+        if value is _MISSING:
+            holder.pop(last, None)
+        else:
+            holder[last] = deepcopy(value)  # type: ignore[assignment]  # _get returns JSON or the marker
 
 
 def policy_changes(before: Policy, after: Policy, locate: Locate = nowhere) -> tuple[FieldChange, ...]:
@@ -154,6 +253,15 @@ def _get(value: object, path: Path) -> object:
         else:
             return _MISSING
     return value
+
+
+def _is_unresolved(spec: Mapping[str, Json], path: Path) -> bool:
+    """Whether a field, what it lies in or something in it stands for a value that is not kept."""
+    above = (_get(spec, path[:depth]) for depth in range(1, len(path)))
+    value = _get(spec, path)
+    return any(is_deferred(each) for each in above) or (
+        value is not _MISSING and next(deferred(value), None) is not None  # type: ignore[arg-type]  # _get returns JSON or the marker
+    )
 
 
 def _index(items: list[Json], part: str) -> int:

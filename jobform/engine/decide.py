@@ -120,7 +120,8 @@ def _never_ran(case: Case) -> Change:
         return _change(
             case, Action.BLOCK, Reason.LIVE_ORPHAN,
             detail=f"attempt {case.tombstone.last_attempt} of an earlier job of this name is not known to have ended",
-            hint=f"wait for it, stop it with `jobform cancel '{case.address}'`, or say that it is over: "
+            hint=f"wait for it, stop it with `jobform cancel '{case.address}'`, take it over with `jobform import "
+                 f"'{case.address}' ID` (`jobform orphans` shows the ID), or say that it is over: "
                  f"jobform state resolve '{case.address}' --ended",
         )
     if record and record.hold and case.same:

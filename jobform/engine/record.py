@@ -17,6 +17,7 @@ from jobform.model.event import (
     Ended,
     Event,
     Held,
+    Imported,
     Moved,
     Observed,
     Released,
@@ -27,7 +28,21 @@ from jobform.model.event import (
     Settled,
     SpecStored,
 )
-from jobform.model.state import ENDED, KEPT_RUNS, Attempt, Hold, Intent, Op, Record, Run, RunChange, State, Tombstone, Update
+from jobform.model.state import (
+    ASSERTED,
+    ENDED,
+    KEPT_RUNS,
+    Attempt,
+    Hold,
+    Intent,
+    Op,
+    Record,
+    Run,
+    RunChange,
+    State,
+    Tombstone,
+    Update,
+)
 
 SETTLED_DONE = "done"
 SETTLED_SUPERSEDED = "superseded"
@@ -188,6 +203,27 @@ class Recorder:
 
     # --- addresses that come and go ---
 
+    def _imported(self, event: Imported) -> None:
+        address, attempt = event.address, event.attempt
+        record, tombstone = self._state.jobs.get(address), self._state.tombstones.get(address)
+        if attempt.n <= self._state.last_attempt(address):
+            raise _misfit(f"attempt {attempt.n} was imported after a later one", address)
+        if record and (record.intent or (record.last and not record.last.ended)):
+            raise _misfit(f"attempt {attempt.n} was imported beside one that has not ended", address)
+        if record and record.accepted and record.accepted.settled is None:
+            self._settle_run(record.accepted.run, address, SETTLED_SUPERSEDED)
+        before = tuple(_given_up(other, attempt) for other in record.attempts) if record else ()
+        self._state.jobs[address] = Record(
+            attempt.backend, attempt.scope, event.desired, replace(event.accepted, settled=SETTLED_DONE),
+            attempts=(*before, attempt),
+        )
+        self._settle_run(event.accepted.run, address, SETTLED_DONE)
+        if tombstone is not None:
+            rest = _at_rest(tombstone) if tombstone.live and _same_run(tombstone, attempt) else tombstone
+            self._state.tombstones[address] = replace(rest, attempts=tuple(_given_up(one, attempt) for one in rest.attempts))
+        if attempt.asserted and ASSERTED not in self._state.features:
+            self._state.features = (*self._state.features, ASSERTED)
+
     def _moved(self, event: Moved) -> None:
         record, there = self._record(event.address), self._state.jobs.get(event.to)
         if there is not None:
@@ -289,6 +325,17 @@ def _position(record: Record, number: int) -> int | None:
     return None
 
 
+def _given_up(old: Attempt, new: Attempt) -> Attempt:
+    """An earlier attempt whose run is the new one's now: what remains of it is not its own to remove."""
+    return replace(old, removed=True) if (old.backend, old.ref) == (new.backend, new.ref) else old
+
+
+def _same_run(tombstone: Tombstone, attempt: Attempt) -> bool:
+    if tombstone.ref is not None:
+        return tombstone.ref == attempt.ref
+    return tombstone.mark.rsplit("-", 1)[0] == attempt.mark.rsplit("-", 1)[0]
+
+
 def _at_rest(tombstone: Tombstone) -> Tombstone:
     return replace(tombstone, ref=None, mark="", backend="", scope="")
 
@@ -323,5 +370,5 @@ _FOLDS: dict[type[Event], Callable[[Recorder, Any], None]] = {
     RunStarted: Recorder._run_started, RunEnded: Recorder._run_ended, SpecStored: Recorder._spec,
     ChangeAccepted: Recorder._accepted, Settled: Recorder._settled, Begun: Recorder._begun, Ended: Recorder._ended,
     Observed: Recorder._observed, Held: Recorder._held, Released: Recorder._released, Moved: Recorder._moved,
-    Removed: Recorder._removed, Resolved: Recorder._resolved,
+    Removed: Recorder._removed, Resolved: Recorder._resolved, Imported: Recorder._imported,
 }

@@ -199,6 +199,15 @@ def outcome(address: str, attempt: Attempt, actual: Actual, at: str) -> Observed
     return None if known == said else seen
 
 
+def first_look(
+    address: str, attempt: Attempt, actual: Actual, at: str, completes: Callable[[Attempt], bool],
+) -> tuple[list[Event], tuple[str, ...]]:
+    """What is to be recorded of a run that is seen for the first time, and what a user should hear of it."""
+    sights = Sights()
+    events = _seen(address, attempt, actual, at, sights, completes)
+    return events, tuple(warning for _, warning in sights.warnings)
+
+
 def _seen(
     address: str, last: Attempt, answer: Actual | Gone | ReadError, at: str, sights: Sights,
     completes: Callable[[Attempt], bool],

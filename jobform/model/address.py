@@ -18,6 +18,7 @@ _NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, Json] = {"true": True, "false": False, "null": None}
 _PATTERN = re.compile(r"[a-z*][a-z0-9_*-]{0,126}")
+_MARK = re.compile(r"jf1-([0-9a-f]{16})-([0-9a-f]{16})-([0-9]{1,9})-([0-9a-f]{16})")
 _SLUG, _REMOTE, _LONGEST_NUMBER = 28, 42, 300
 
 
@@ -116,7 +117,33 @@ def remote_name(lineage: str, address: str, attempt: int) -> str:
 
 def mark_text(lineage: str, address: str, attempt: int, body_hash: str) -> str:
     """How a run of ours is recognised: `jf1-<16 hex lineage>-<16 hex address>-<attempt>-<16 hex body>`."""
-    return f"jf1-{digest(lineage)[:16]}-{digest(address)[:16]}-{attempt}-{body_hash[:16]}"
+    return f"jf1-{mark_hash(lineage)}-{mark_hash(address)}-{attempt}-{body_hash[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class MarkParts:
+    """What a mark says: lineage and address hashed, the attempt's number, and the hash of its body."""
+
+    lineage: str
+    address: str
+    attempt: int
+    body: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """The attempt that it names, whatever its body."""
+        return self.lineage, self.address, self.attempt
+
+
+def mark_parts(text: str) -> MarkParts | None:
+    """The parts of `mark_text`, None for a text that is no mark of jobform's."""
+    found = _MARK.fullmatch(text)
+    return MarkParts(found[1], found[2], int(found[3]), found[4]) if found else None
+
+
+def mark_hash(text: str) -> str:
+    """A lineage or an address as marks have it."""
+    return digest(text)[:16]
 
 
 def _parse_axes(rest: str, text: str) -> dict[str, Json]:

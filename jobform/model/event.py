@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from jobform.model.state import Accepted, Desired, Intent, Op, Phase, RunChange
+from jobform.model.state import Accepted, Attempt, Desired, Intent, Op, Phase, RunChange
 from jobform.model.values import Json
 
 
@@ -146,15 +146,29 @@ class Resolved:
     how: str
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A run that was made elsewhere is this address's next attempt from now on. What became of it follows as `Observed`.
+
+    One event says it all, so that no part of it can be lost: an accepted change without its attempt would make another run.
+    """
+
+    address: str
+    at: str
+    accepted: Accepted
+    desired: Desired
+    attempt: Attempt
+
+
 Event: TypeAlias = (
     RunStarted | RunEnded | SpecStored | ChangeAccepted | Settled | Begun | Ended | Observed | Held | Released | Moved
-    | Removed | Resolved
+    | Removed | Resolved | Imported
 )
 
 EVENT_TYPES: Mapping[str, type[Event]] = {
     "run_started": RunStarted, "run_ended": RunEnded, "spec": SpecStored, "accepted": ChangeAccepted, "settled": Settled,
     "begin": Begun, "end": Ended, "observed": Observed, "held": Held, "released": Released, "moved": Moved,
-    "removed": Removed, "resolved": Resolved,
+    "removed": Removed, "resolved": Resolved, "imported": Imported,
 }
 """The `type` of each event in the journal and in the event stream."""
 

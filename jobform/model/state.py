@@ -116,6 +116,7 @@ class Attempt:
     exit: the process's exit code, negative for a signal. outputs: the job's JSON object, None when it gave none.
     asked_stop: a cancel of ours was accepted by the backend. removed: nothing of it remains on the backend. held: a part of its
     spec waits to be sent until its outcome is recorded. cleared: what it shared with the job's other attempts is gone too.
+    asserted: of a run that was taken over, the dotted fields of its spec (`spec.env.TOKEN`) that nobody could compare with it.
     """
 
     n: int
@@ -148,6 +149,7 @@ class Attempt:
     removed: bool = False
     held: bool = False
     cleared: bool = False
+    asserted: tuple[str, ...] = ()
 
     @property
     def applied(self) -> str:
@@ -251,6 +253,9 @@ class Run:
     outcome: str | None = None
     exit: int | None = None
 
+
+ASSERTED = "asserted"
+"""The feature of a state in which an attempt has `asserted`."""
 
 KEPT_RUNS = 50
 KEPT_ATTEMPTS = 10

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol, TextIO, runtime_checkable
 
 from jobform.model.change import Plan
+from jobform.model.claims import Orphans, Takeover
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Event
 from jobform.model.state import Attempt, Run, State
@@ -55,6 +56,12 @@ class View(Protocol):
 
     def lock(self, info: LockInfo | None) -> str:
         """Who holds the lock."""
+
+    def takeover(self, taken: Takeover) -> str:
+        """A run that was taken over, or how it differs from what is declared."""
+
+    def orphans(self, orphans: Orphans) -> str:
+        """Runs that the state does not account for."""
 
     def version_line(self) -> str:
         """The first line of an event stream, "" when this view has none."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from jobform.config.secrets import Masker
 from jobform.engine.retry import retry_due
 from jobform.model.diagnostic import Diagnostic
-from jobform.model.errors import BackendError, FailedError, InputError
+from jobform.model.errors import BackendError, FailedError, InputError, JobformError
 from jobform.model.state import Attempt, Phase, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json
@@ -83,12 +83,16 @@ def _chunks(session: Session, attempt: Attempt, options: LogOptions) -> Iterator
                 for chunk in backend.logs(Ref.of(attempt.ref), options):
                     seen = seen or bool(chunk)
                     yield chunk
-            except BackendError as error:
+            except JobformError:
+                raise
+            except Exception as error:  # whatever a plug-in does: what was kept may still be shown
+                failure = error if isinstance(error, BackendError) else BackendError(
+                    f"{type(error).__name__}: {error}", "this is a fault in the backend's plug-in",
+                )
                 if seen:
                     raise FailedError.of(
-                        "logs_failed", f"the log could not be read on: {error.summary}", detail=error.detail
+                        "logs_failed", f"the log could not be read on: {failure.summary}", detail=failure.detail
                     ) from error
-                failure = error
             if seen or (failure is None and not attempt.ended):
                 return
     yield from _kept(session, attempt, options, failure)

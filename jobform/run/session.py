@@ -216,7 +216,7 @@ class Session:
                 self._keep_log(address, attempt, backend)
 
     def _keep_log(self, address: str, attempt: Attempt, backend: LogSource) -> None:
-        name = log_name(attempt)
+        name, known = log_name(attempt), False
         try:
             known = self.store.kept(name) is not None
             if known and attempt.ended and not attempt.asked_stop:
@@ -232,6 +232,9 @@ class Session:
                 self._not_kept(address, attempt, error.summary, error.detail)
         except JobformError as error:
             self._not_kept(address, attempt, str(error))
+        except Exception as error:  # noqa: BLE001  # a plug-in's bug must not lose what the run gave: it is told as one
+            if not known:
+                self._not_kept(address, attempt, f"{type(error).__name__}: {error}", "this is a fault in the backend's plug-in")
 
     def _not_kept(self, address: str, attempt: Attempt, why: str, detail: str = "") -> None:
         summary = f"the log of attempt {attempt.n} could not be kept: {why}"

@@ -157,6 +157,9 @@ class HttpService:
                 found.setdefault(key, []).append(run)
         return found
 
+    def listed(self, namespace: str) -> list[Shown]:
+        return self._list(namespace)
+
     def update(self, namespace: str, run: str, spec: Mapping[str, Json], version: int) -> Shown:
         body: dict[str, Json] = {"spec": dict(spec), "version": version}
         return _shown(self._wire.call("PATCH", _path(namespace, "runs", run), body), changing=True)

@@ -8,7 +8,7 @@ Promise: exact where names are unique (`mode: idempotent`). With `mode: always_c
 only the journalled intent and `find` prevent a second one. `delete` refuses a run that has not ended.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from jobform.protocols import (
     ReadError,
     Ref,
     Scope,
+    Sighting,
     Submission,
     Unknown,
     timestamp,
@@ -163,6 +164,16 @@ class ReferenceBackend:
                 if error.code != "no_run":
                     raise
 
+    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+        with self._call("lookup", id):
+            found = self._service.runs(self._namespace, {id})
+        return _sighting(found[id]) if id in found else None
+
+    def list(self) -> Iterator[Sighting]:
+        with self._call("list", ""):
+            runs = self._service.listed(self._namespace)
+        yield from (_sighting(run) for run in reversed(runs))
+
     @contextmanager
     def _call(self, operation: str, subject: str) -> Iterator[None]:
         """The hook around a call, and the service's refusals as BackendError."""
@@ -173,7 +184,7 @@ class ReferenceBackend:
             raise BackendError(error.message, f"status {error.status}, {error.code}") from error
         self._hook(operation, subject, "after")
 
-    def _judge(self, mark: Mark, runs: list[Shown]) -> Found | Absent | Unknown:
+    def _judge(self, mark: Mark, runs: Sequence[Shown]) -> Found | Absent | Unknown:
         if len(runs) > 1:
             return Unknown(f"{len(runs)} runs carry the mark: {', '.join(run.id for run in runs)}")
         if runs:
@@ -199,6 +210,10 @@ def _actual(run: Shown) -> Actual:
     return Actual(
         run.phase, run.detail, run.class_, run.reason, run.exit, run.outputs, _time(run.started), _time(run.ended), run.fields,
     )
+
+
+def _sighting(run: Shown) -> Sighting:
+    return Sighting(_ref(run.id), run.id, run.mark, _actual(run), run.name, _time(run.created))
 
 
 def _time(moment: float | None) -> str | None:

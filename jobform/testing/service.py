@@ -120,6 +120,9 @@ class Service(Protocol):
     def marked(self, namespace: str, keys: Collection[str]) -> Mapping[str, list[Shown]]:
         """The runs that carry each mark (without its body), oldest first; a mark that none carries is left out."""
 
+    def listed(self, namespace: str) -> list[Shown]:
+        """Every run, oldest first."""
+
     def update(self, namespace: str, run: str, spec: Mapping[str, Json], version: int) -> Shown:
         """Replace the spec where every changed field may change now; 404, 412 `changed` (other version), 422 `immutable`."""
 

@@ -132,6 +132,11 @@ class World:
                     found[key] = here
             return found
 
+    def listed(self, namespace: str) -> list[Shown]:
+        with self._lock:
+            self._advance()
+            return [run.shown() for run in self._runs.values() if run.namespace == namespace]
+
     def update(self, namespace: str, run: str, spec: Mapping[str, Json], version: int) -> Shown:
         with self._lock:
             found = self._get(namespace, run)

@@ -1,6 +1,19 @@
 """Events of a running apply as lines for people. It remembers what it needs to say each thing once and in full."""
 
-from jobform.model.event import Begun, ChangeAccepted, Ended, Event, Held, Moved, Observed, Released, Removed, Resolved, Settled
+from jobform.model.event import (
+    Begun,
+    ChangeAccepted,
+    Ended,
+    Event,
+    Held,
+    Imported,
+    Moved,
+    Observed,
+    Released,
+    Removed,
+    Resolved,
+    Settled,
+)
 from jobform.model.state import Op, Phase
 from jobform.views.escape import terminal
 from jobform.views.screen import Paint
@@ -47,6 +60,8 @@ class EventLines:
                 return "", None
             case Ended():
                 return self._ended(event)
+            case Imported():
+                return f"taken over as attempt {event.attempt.n} ({terminal(event.attempt.name)})", None
             case Observed():
                 return _observed(event), _STYLES.get(event.phase)
             case Settled():

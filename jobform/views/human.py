@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from jobform.model.change import Plan
+from jobform.model.claims import Orphans, Takeover
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Event
 from jobform.model.state import Attempt, Run, State
 from jobform.model.values import Json
 from jobform.protocols import LockInfo, Screen
-from jobform.views import reports
+from jobform.views import claims, reports
 from jobform.views.escape import ci_log, encodable
 from jobform.views.events import EventLines
 from jobform.views.findings import findings
@@ -54,6 +55,12 @@ class HumanView:
 
     def lock(self, info: LockInfo | None) -> str:
         return self._shown(reports.lock_text(info))
+
+    def takeover(self, taken: Takeover) -> str:
+        return self._shown(claims.takeover_text(taken, self._paint, self._screen.width))
+
+    def orphans(self, orphans: Orphans) -> str:
+        return self._shown(claims.orphans_text(orphans, self._paint))
 
     def version_line(self) -> str:
         return ""

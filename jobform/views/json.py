@@ -13,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from jobform.model.address import address_key
 from jobform.model.change import Change, FieldChange, Plan
+from jobform.model.claims import Orphans, Takeover
 from jobform.model.diagnostic import Diagnostic, Range, Severity
-from jobform.model.event import EVENT_TYPES, Begun, ChangeAccepted, Event, SpecStored
+from jobform.model.event import EVENT_TYPES, Begun, ChangeAccepted, Event, Imported, SpecStored
 from jobform.model.state import Attempt, Record, Run, State
 from jobform.model.values import Json
 from jobform.protocols import LockInfo, Screen
@@ -87,6 +88,19 @@ class JsonView:
 
     def lock(self, info: LockInfo | None) -> str:
         return _document({"locked": info is not None, "lock": plain(info)})
+
+    def takeover(self, taken: Takeover) -> str:
+        return _document({
+            "address": taken.address, "backend": taken.backend, "id": taken.id, "name": taken.name, "phase": taken.phase.value,
+            "recorded": taken.recorded, "attempt": taken.attempt or None,
+            "differences": [_field(field) for field in taken.differences], "asserted": list(taken.asserted),
+        })
+
+    def orphans(self, orphans: Orphans) -> str:
+        return _document({
+            "complete": orphans.complete, "orphans": [plain(found) for found in orphans.found],
+            "unlisted": [plain(one) for one in orphans.unlisted],
+        })
 
     def version_line(self) -> str:
         """The event stream's first line."""
@@ -195,6 +209,13 @@ def _event(event: Event) -> dict[str, Json]:
         return {
             "address": event.address, "action": accepted.action, "reason": accepted.reason, "attempt": accepted.attempt,
             "stop": accepted.stop, "digest": accepted.digest, "at": accepted.at, "run": accepted.run,
+        }
+    if isinstance(event, Imported):
+        accepted, attempt = event.accepted, event.attempt
+        return {
+            "address": event.address, "action": accepted.action, "reason": accepted.reason, "attempt": attempt.n,
+            "backend": attempt.backend, "name": attempt.name, "ref": attempt.ref, "asserted": list(attempt.asserted),
+            "at": event.at, "run": accepted.run,
         }
     shown = plain(event)
     assert isinstance(shown, dict)

@@ -11,6 +11,7 @@ from html import escape
 from shlex import quote
 
 from jobform.model.change import Plan
+from jobform.model.claims import Orphans, Takeover
 from jobform.model.diagnostic import Diagnostic
 from jobform.model.event import Event
 from jobform.model.state import Attempt, Run, State
@@ -80,6 +81,12 @@ class MarkdownView:
 
     def lock(self, info: LockInfo | None) -> str:
         return fenced(self._human.lock(info))
+
+    def takeover(self, taken: Takeover) -> str:
+        return fenced(self._human.takeover(taken), "diff")
+
+    def orphans(self, orphans: Orphans) -> str:
+        return f"### jobform orphans\n\n{fenced(self._human.orphans(orphans))}"
 
     def version_line(self) -> str:
         return ""

@@ -43,7 +43,7 @@ def history_text(address: str, attempts: Iterable[Attempt], now: datetime, paint
         return f"{terminal(address)} has no attempts.\n"
     rows = [
         [
-            str(a.n), a.backend, a.phase, _second(a.submitted_at or a.begun_at), _duration(a, now), _exit(a), a.class_ or "-",
+            str(a.n), a.backend, a.phase, second(a.submitted_at or a.begun_at), _duration(a, now), _exit(a), a.class_ or "-",
             a.name, a.detail,
         ]
         for a in listed
@@ -56,7 +56,7 @@ def runs_text(runs: Iterable[Run], paint: Paint) -> str:
     """One row per run."""
     rows = [
         [
-            run.id, run.command, _second(run.at), run.who, run.commit[:12] or "-", f"{len(run.changes):,}",
+            run.id, run.command, second(run.at), run.who, run.commit[:12] or "-", f"{len(run.changes):,}",
             run.outcome or "unfinished", "-" if run.exit is None else str(run.exit), run.digest[:12] or "-",
         ]
         for run in runs
@@ -90,13 +90,13 @@ def record_text(state: State, address: str, paint: Paint, width: int) -> str:
     if record.scope:
         lines.append(f"  scope: {terminal(record.scope)}")
     if record.hold:
-        lines.append(f"  held: {_because(record.hold.reason, record.hold.detail)}, since {_second(record.hold.at)}")
+        lines.append(f"  held: {_because(record.hold.reason, record.hold.detail)}, since {second(record.hold.at)}")
     if record.intent:
         lines.append(f"  open call: {record.intent.op} of attempt {record.intent.attempt} ({terminal(record.intent.name)})")
     if record.accepted:
         accepted = record.accepted
         what = terminal(f"{accepted.action} ({accepted.reason})")
-        lines.append(f"  accepted: {what} at {_second(accepted.at)}: {terminal(accepted.settled or 'open')}")
+        lines.append(f"  accepted: {what} at {second(accepted.at)}: {terminal(accepted.settled or 'open')}")
     if record.desired:
         lines.append(f"  desired: generation {record.desired.generation}, type {terminal(record.desired.type)}")
         for key, value in state.spec(record.desired.spec).items():
@@ -186,6 +186,7 @@ def _attempt_text(attempt: Attempt, paint: Paint) -> str:
         "started": attempt.started_at or "", "ended": attempt.ended_at or "",
         "exit": "" if attempt.exit is None else str(attempt.exit), "detail": attempt.detail, "reason": attempt.native_reason,
         "outputs": json.dumps(attempt.outputs, ensure_ascii=False) if attempt.outputs is not None else "",
+        "not compared when it was imported": ", ".join(attempt.asserted),
     }
     lines += [f"    {key}: {terminal(value)}" for key, value in facts.items() if value]
     return "\n".join(lines) + "\n"
@@ -194,13 +195,13 @@ def _attempt_text(attempt: Attempt, paint: Paint) -> str:
 def _tombstone_text(address: str, tombstone: Tombstone, paint: Paint) -> str:
     alive = "an attempt of it is not known to have ended" if tombstone.live else "nothing of it is running"
     head = (
-        f"{paint(terminal(address), 'bold')}\n  {terminal(tombstone.how)} at {_second(tombstone.at)}; {alive}\n"
+        f"{paint(terminal(address), 'bold')}\n  {terminal(tombstone.how)} at {second(tombstone.at)}; {alive}\n"
         f"  last attempt: {tombstone.last_attempt}\n"
     )
     return head + "".join(_attempt_text(attempt, paint) for attempt in tombstone.attempts)
 
 
-def _second(moment: str) -> str:
+def second(moment: str) -> str:
     """A recorded time without its microseconds."""
     head, dot, _ = moment.partition(".")
     return terminal(f"{head}Z" if dot else moment)

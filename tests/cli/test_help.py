@@ -40,6 +40,8 @@ ELSEWHERE = {
     "jobform apply", "jobform destroy",  # ask on a terminal: test_prompts
     "jobform state resolve train --not-submitted", "jobform state resolve train --found ID",
     "jobform state resolve train --ended",  # need a submission whose fate is unknown: test_state_commands
+    "jobform import train 8f2c41ab", "jobform import 'train[lr=0.1]' 8f2c41ab --format json",
+    "jobform import train 8f2c41ab --accept-differences",  # need a run of that id: test_import
 }
 
 

@@ -9,7 +9,11 @@ from tests.cli.conftest import Cli, Make, job
 MISTAKES = [
     (["aply"], 64, "Did you mean 'apply'"),
     (["fmt"], 64, "not supported yet"),
-    (["import", "a"], 64, "not supported yet"),
+    (["import", "train"], 64, "ID"),
+    (["import", "tain", "x"], 3, "did you mean 'train'"),
+    (["import", "train[", "x"], 3, "train["),
+    (["import", "train", "no such run"], 1, "there is no run no such run"),
+    (["orphans", "--backend", "her"], 3, "did you mean 'here'"),
     (["plan", "--refresh-only"], 64, "not supported yet"),
     (["plan", "--untrusted"], 64, "not supported yet"),
     (["plan", "--detailed-exitcodes"], 64, "--detailed-exitcode"),

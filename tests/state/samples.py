@@ -15,6 +15,7 @@ from jobform.model.event import (
     Ended,
     Event,
     Held,
+    Imported,
     Moved,
     Observed,
     Released,
@@ -75,7 +76,8 @@ intents = st.builds(
 attempts = st.builds(
     Attempt, naturals, texts, texts, texts, texts, texts, integers, texts, texts, texts, texts, texts, texts, texts, json_values,
     tuples(st.builds(Update, texts, texts, texts)), json_objects, hashes, st.sampled_from(Phase), texts, maybe, texts,
-    st.none() | integers, st.none() | json_objects, maybe, maybe, st.booleans(), st.booleans(),
+    st.none() | integers, st.none() | json_objects, maybe, maybe, st.booleans(), st.booleans(), st.booleans(), st.booleans(),
+    tuples(texts),
 )
 records = st.builds(
     Record, texts, texts, st.none() | desires, st.none() | accepteds, st.none() | intents,
@@ -106,8 +108,8 @@ _FIELD_VALUES = {
 }
 events: st.SearchStrategy[Event] = st.one_of([
     st.builds(kind, **{name: _FIELD_VALUES.get(name, texts) for name in kind.__dataclass_fields__})
-    for kind in EVENT_TYPES.values()
-])
+    for kind in EVENT_TYPES.values() if kind is not Imported
+] + [st.builds(Imported, texts, texts, accepteds, desires, attempts)])
 
 ranges = st.builds(Range, texts, naturals, naturals, naturals, naturals)
 field_changes = st.builds(
@@ -143,6 +145,14 @@ def intent(attempt: int = 1, op: Op = Op.SUBMIT, run: str = "run-1", spec: str =
     )
 
 
+def imported(attempt: int = 1, ref: object = None, mark: str = "", spec: str = "s1", asserted: tuple[str, ...] = ()) -> Attempt:
+    """A run that was made elsewhere, as an attempt."""
+    return Attempt(
+        attempt, f"token-{attempt}", "elsewhere", mark, "here", "machine:1", 1, "print", "rules-1", spec, "body", "run-i", AT, AT,
+        {"pid": 9} if ref is None else ref, asserted=asserted,  # type: ignore[arg-type]  # JSON
+    )
+
+
 def first_apply(addresses: tuple[str, ...] = ("prep", "train"), run: str = "run-1") -> list[Event]:
     """A run that accepts and submits each address once; nothing has ended."""
     result: list[Event] = [
@@ -172,6 +182,16 @@ def _step(random: Random, state: State, address: str, serial: int) -> list[Event
     """What may happen next to an address."""
     record = state.jobs.get(address)
     choice = random.random()
+    lost = record is not None and record.intent is None and record.last is not None and record.last.class_ == "lost"
+    if (record is None or lost) and choice > 0.8:
+        number = state.last_attempt(address) + 1
+        return [
+            SpecStored("s7", {"command": ["found"]}),
+            Imported(
+                address, AT, Accepted("adopt", "requested", "run-i", AT, "d", number), desired("s7"),
+                imported(number, {"pid": serial}, f"mark-{number}", "s7", ("spec.env",)),
+            ),
+        ]
     if record is None or (choice < 0.15 and record.intent is None):
         run = f"run-{serial}"
         number = state.last_attempt(address) + 1
@@ -201,4 +221,6 @@ def _step(random: Random, state: State, address: str, serial: int) -> list[Event
     if choice < 0.7:
         op = random.choice([Op.UPDATE, Op.CANCEL, Op.DELETE])
         return [SpecStored("s8", {"command": ["false"]}), Begun(address, intent(last.n, op, spec="s8"))]
-    return [Observed(address, last.n, AT, random.choice(list(Phase)), exit=random.choice([None, 0, 1]), started_at=AT)]
+    phase = random.choice(list(Phase))
+    class_ = random.choice(["lost", "oom"]) if phase is Phase.FAILED else None
+    return [Observed(address, last.n, AT, phase, class_=class_, exit=random.choice([None, 0, 1]), started_at=AT)]

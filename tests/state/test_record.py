@@ -15,6 +15,7 @@ from jobform.model.event import (
     Ended,
     Event,
     Held,
+    Imported,
     Moved,
     Observed,
     Released,
@@ -25,7 +26,7 @@ from jobform.model.event import (
     Settled,
     SpecStored,
 )
-from jobform.model.state import KEPT_RUNS, Op, Phase, Run, RunChange, State
+from jobform.model.state import ASSERTED, KEPT_RUNS, Accepted, Attempt, Op, Phase, Run, RunChange, State
 from tests.state import samples
 from tests.state.samples import AT, accepted, desired, first_apply, history, intent
 
@@ -291,6 +292,65 @@ def test_resolved() -> None:
 # --- snapshots ---
 
 
+def taken(attempt: Attempt, address: str = "a") -> Imported:
+    return Imported(address, AT, Accepted("adopt", "requested", "run-i", AT, "d", attempt.n), desired(), attempt)
+
+
+def test_an_imported_run_is_an_attempt_and_settles_its_change() -> None:
+    state = State(samples.LINEAGE)
+    fold(state, RunStarted("run-i", AT, "import", "me", "", "", (RunChange("a", "adopt", "d", 1),)))
+    fold(state, taken(samples.imported()))
+    record = state.jobs["a"]
+    assert (record.backend, record.scope, record.desired) == ("here", "machine:1", desired())
+    assert record.attempts == (samples.imported(),)
+    assert record.accepted is not None and (record.accepted.action, record.accepted.settled) == ("adopt", "done")
+    assert settled(state, "run-i") == {"a": "done"}
+    assert state.features == ()
+
+
+def test_a_state_says_that_it_has_asserted_fields() -> None:
+    state = State(samples.LINEAGE)
+    fold(state, taken(samples.imported(asserted=("spec.env",))))
+    fold(state, taken(samples.imported(asserted=("spec.env",)), "b"))
+    assert state.features == (ASSERTED,)
+
+
+def test_an_import_beside_a_run_does_not_fit() -> None:
+    refused(after(), taken(samples.imported(2)))
+    refused(after(Begun("b", intent())), taken(samples.imported(2), "b"))
+    refused(after(Observed("a", 1, AT, Phase.FAILED, class_="lost")), taken(samples.imported(1)))
+
+
+def test_an_import_after_a_lost_run_closes_what_was_open() -> None:
+    lost = Observed("a", 1, AT, Phase.FAILED, class_="lost")
+    again = [
+        RunStarted("run-2", AT, "apply", "me", "", "", (RunChange("a", "rerun", "d", 2),)),
+        ChangeAccepted("a", accepted("run-2", 2, "rerun"), None), Held("a", AT, "lost"),
+    ]
+    state = after(lost, *again, taken(samples.imported(2)))
+    record = state.jobs["a"]
+    assert settled(state, "run-2") == {"a": "superseded"}
+    assert ([attempt.n for attempt in record.attempts], record.hold) == ([1, 2], None)
+    assert not record.attempts[0].removed
+    same = after(lost, taken(samples.imported(2, {"pid": 7})))
+    assert same.jobs["a"].attempts[0].removed, "what remains of the first attempt is the second one's run"
+
+
+@pytest.mark.parametrize(("ref", "rests"), [({"pid": 7}, True), ({"pid": 8}, False)])
+def test_an_import_of_what_was_left_behind_puts_its_tombstone_to_rest(ref: dict[str, int], rests: bool) -> None:
+    state = after(Removed("a", AT, "forgotten"))
+    assert state.tombstones["a"].live
+    fold(state, taken(samples.imported(2, ref)))
+    assert state.tombstones["a"].live is not rests
+    assert state.last_attempt("a") == 2
+
+
+def test_a_tombstone_of_a_mark_alone_rests_when_its_run_is_imported() -> None:
+    state = after(Begun("b", intent()), Removed("b", AT, "forgotten"))
+    fold(state, taken(samples.imported(2, mark="mark-1"), "b"))
+    assert not state.tombstones["b"].live
+
+
 def test_prune_keeps_what_is_named() -> None:
     state = after(
         SpecStored("s2", {}), SpecStored("s3", {}), SpecStored("s4", {}),
@@ -327,6 +387,9 @@ def test_rules_hold_in_every_history(seed: int, length: int) -> None:
         if isinstance(event, Ended) and event.op is Op.SUBMIT and event.ok:
             assert event.attempt > highest.get(event.address, 0)
             highest[event.address] = event.attempt
+        if isinstance(event, Imported):
+            assert event.attempt.n > highest.get(event.address, 0)
+            highest[event.address] = event.attempt.n
         for address, number in highest.items():
             assert state.last_attempt(address) >= number
         for record in state.jobs.values():
@@ -340,3 +403,5 @@ def test_rules_hold_in_every_history(seed: int, length: int) -> None:
     for record in state.jobs.values():
         for attempt in record.attempts:
             assert state.spec(attempt.applied)
+    asserted = any(attempt.asserted for record in state.jobs.values() for attempt in record.attempts)
+    assert not asserted or state.features == (ASSERTED,)

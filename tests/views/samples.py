@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from jobform.model.change import Action, Change, FieldChange, Plan, Reason
+from jobform.model.claims import Orphan, Orphans, Takeover, Unlisted, Why
 from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
 from jobform.model.event import (
     Begun,
@@ -11,6 +12,7 @@ from jobform.model.event import (
     Ended,
     Event,
     Held,
+    Imported,
     Moved,
     Observed,
     Released,
@@ -239,6 +241,33 @@ def runs() -> tuple[Run, ...]:
     )
 
 
+ORPHANS = Orphans(
+    (
+        Orphan(
+            "gpu", "job/train-1a2b3c4d-3", "train-1a2b3c4d-3", Phase.RUNNING, Why.UNRECORDED, "2 of 2 pods", "train[lr=0.1]", 3,
+            "jf1-0011223344556677-8899aabbccddeeff-3-0123456789abcdef", "2026-01-02T11:00:00.000000Z",
+            "`jobform import 'train[lr=0.1]' job/train-1a2b3c4d-3` takes it over",
+        ),
+        Orphan(
+            "fw", "8f2c41ab", "", Phase.SUCCEEDED, Why.DUPLICATE, attempt=1, mark="jf1-x",
+            hint="the state has another run for this attempt of a job",
+        ),
+        Orphan("fw", "", "", Phase.UNKNOWN, Why.LEFT_BEHIND, "only its mark is known", "old", 2, "jf1-y", hint="stop\x1b[2J"),
+        Orphan("fw", "b\u202ead", "night\nly", Phase.PENDING, Why.UNOWNED, created_at="2026-01-02T11:00:00Z"),
+    ),
+    (Unlisted("qpu", "the runs on backend 'qpu' could not be listed: denied", "status 403"),),
+)
+
+TAKEN = Takeover("train[lr=0.1]", "fw", "8f2c41ab", "nightly", Phase.RUNNING, 2, asserted=("spec.env.TOKEN", "inputs[a.py]"))
+
+DIFFERING = Takeover(
+    "train", "fw", "8f2c41ab", "nightly", Phase.SUCCEEDED, asserted=("spec.args",), differences=(
+        FieldChange("spec.image", "a:1", "a:2", source="actual", class_="result", reason="It is what runs.", range=place(4, 7)),
+        FieldChange("spec.env.KEY", None, "canary", has_before=False, source="actual", class_="result", sensitive=True),
+        FieldChange("spec.labels.team", "vision", None, has_after=False, source="actual", class_="operational"),
+    ),
+)
+
 LOCK = LockInfo("l-1", "ada", "build-7", 4711, "jobform apply", "2026-01-02T11:59:00.000000Z", "https://ci.example/run/7")
 
 
@@ -273,6 +302,10 @@ def events() -> tuple[Event, ...]:
         Removed("old", at, "deleted"),
         Released("nightly", at),
         Resolved("legacy", at, "ada", "not-submitted"),
+        Imported(
+            "found", at, accepted("adopt", 1), DESIRED,
+            attempt(1, Phase.PENDING, name="run-4711", ref={"id": "run-4711"}, asserted=("spec.env.TOKEN",)),
+        ),
         RunEnded("r2", at, "partial", 7),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobform.model.change import Action, Change, Reason
+from jobform.model.claims import Orphans
 from jobform.protocols import Screen
 from jobform.views.human import HumanView
 from jobform.views.markdown import MarkdownView
@@ -28,6 +29,12 @@ def apply_lines() -> str:
     view = human()
     lines = [view.event(event) for event in samples.events()]
     return "".join(f"{line}\n" for line in lines if line) + view.summary_line({"succeeded": 2, "failed": 1, "held": 0}, 8)
+
+
+def claims(view: HumanView | MarkdownView) -> str:
+    return "\n".join([
+        view.orphans(samples.ORPHANS), view.orphans(Orphans(())), view.takeover(samples.TAKEN), view.takeover(samples.DIFFERING),
+    ])
 
 
 def reports() -> str:
@@ -66,6 +73,8 @@ CASES: dict[str, Callable[[], str]] = {
     "status.md": lambda: markdown().status(samples.state(), samples.NOW),
     "apply.txt": apply_lines,
     "reports.txt": reports,
+    "claims.txt": lambda: claims(human()),
+    "claims.md": lambda: claims(markdown()),
     "graph.mmd": lambda: mermaid(
         {"train[lr=0.1]": ["prep"], "report": ["train[lr=0.1]", "prep"]}, {"prep": "succeeded", "report": "held"}),
 }

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from jobform.model.change import Action, Change, FieldChange, Reason
+from jobform.model.claims import Orphans, Why
 from jobform.model.event import EVENT_TYPES
 from jobform.model.state import Attempt, State
 from jobform.protocols import Screen, View
@@ -38,6 +39,10 @@ DOCUMENTS: dict[str, tuple[str, Callable[[], str]]] = {
     "status of nothing": ("status", lambda: VIEW.status(State("l"), samples.NOW)),
     "history of an address": ("history", lambda: VIEW.history(
         "train", samples.state().jobs["train[lr=0.1]"].attempts, samples.NOW)),
+    "orphans": ("orphans", lambda: VIEW.orphans(samples.ORPHANS)),
+    "no orphans": ("orphans", lambda: VIEW.orphans(Orphans(()))),
+    "a run that was taken over": ("import", lambda: VIEW.takeover(samples.TAKEN)),
+    "a run that differs": ("import", lambda: VIEW.takeover(samples.DIFFERING)),
     "history of runs": ("history", lambda: VIEW.runs(samples.runs())),
 }
 
@@ -63,7 +68,7 @@ def test_documents_follow_their_schema(name: str) -> None:
     jsonschema.Draft202012Validator(schema(which)).validate(document)
 
 
-@pytest.mark.parametrize("name", ["plan", "status", "diagnostics", "events", "history"])
+@pytest.mark.parametrize("name", ["plan", "status", "diagnostics", "events", "history", "orphans", "import"])
 def test_schemas_are_schemas(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema(name))
 
@@ -115,6 +120,17 @@ def test_sensitive_values_are_never_printed() -> None:
     plan = samples.plan(Change("train", Action.UPDATE, Reason.SPEC_CHANGED, fields=(field,), spec={"env": {"KEY": "canary-new"}}))
     for view in (VIEW, HumanView(Screen(io.StringIO())), MarkdownView(Screen(io.StringIO()))):
         assert "canary" not in view.plan(plan)
+
+
+def test_claims_say_what_the_values_say() -> None:
+    found = json.loads(VIEW.orphans(samples.ORPHANS))
+    assert (found["complete"], [one["why"] for one in found["orphans"]]) == (False, [why.value for why in Why])
+    assert (found["orphans"][0]["attempt"], found["orphans"][3]["attempt"], found["unlisted"][0]["able"]) == (3, None, True)
+    differing, taken = json.loads(VIEW.takeover(samples.DIFFERING)), json.loads(VIEW.takeover(samples.TAKEN))
+    assert (differing["recorded"], differing["attempt"], taken["recorded"], taken["attempt"]) == (False, None, True, 2)
+    assert [field["path"] for field in differing["differences"]] == ["spec.image", "spec.env.KEY", "spec.labels.team"]
+    for view in (VIEW, HumanView(Screen(io.StringIO())), MarkdownView(Screen(io.StringIO()))):
+        assert "canary" not in view.takeover(samples.DIFFERING)
 
 
 def test_tokens_stay_out_of_the_event_stream() -> None:

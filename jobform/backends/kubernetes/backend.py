@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from jobform.backends.kubernetes import (
     arrange,
+    claims,
     differences,
     find,
     kinds_schema,
@@ -46,6 +47,7 @@ from jobform.protocols import (
     ReadError,
     Ref,
     Scope,
+    Sighting,
     Submission,
     Unknown,
     Written,
@@ -116,6 +118,12 @@ class KubernetesBackend:
 
     def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
         return preflight.preflight(self._site, intended, parallelism)
+
+    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+        return claims.lookup(self._site, id)
+
+    def list(self) -> Iterator[Sighting]:
+        return claims.listed(self._site)
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         return self._logs.logs(ref, options)

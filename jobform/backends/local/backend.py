@@ -11,6 +11,8 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jobform.backends.local.compose import compose, gpus_wanted
@@ -40,6 +42,7 @@ from jobform.protocols import (
     ReadError,
     Ref,
     Scope,
+    Sighting,
     Submission,
     Unknown,
     timestamp,
@@ -179,6 +182,42 @@ class LocalBackend:
             out, err = (end_of(directory / name, limit) for name in ("stdout.log", "stderr.log"))
             output, errors = shares(len(out), len(err), limit)
             return out[len(out) - output :] + err[len(err) - errors :]
+
+    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+        """id: the run's name. What it was submitted with is beside its output, as long as that is kept."""
+        for sighting in self._sightings(id):
+            directory = run_directory(self._home.proof(_parse(sighting.ref)[0]), self._place.project, sighting.name)
+            with _refused(f"what {id} was submitted with could not be read"):
+                described = (read_record(directory / "job.json") or {}).get("spec")
+            fields: dict[str, Json] = described if isinstance(described, dict) else {}
+            return replace(sighting, actual=replace(sighting.actual, fields=fields))
+        return None
+
+    def list(self) -> Iterator[Sighting]:
+        """Every run of this user on this machine, whichever project it is of."""
+        yield from sorted(self._sightings(), key=lambda sighting: sighting.created_at or "", reverse=True)
+
+    def _sightings(self, name: str = "") -> Iterator[Sighting]:
+        """Runs that can be read, of this name or all; what is being submitted or removed just now is passed by."""
+        with _refused("the runs of this machine could not be listed"):
+            found = sorted(path.name for path in self._home.runs.iterdir()) if self._home.runs.is_dir() else []
+        waiting = _Waiting(self._home, self._settings.max_parallel, self._lending)
+        for run in found:
+            if not _RUN.fullmatch(run):
+                continue
+            proof = self._home.proof(run)
+            try:
+                record = read_record(proof.run) or {}
+                called, made = str(record.get("name", "")), proof.run.stat().st_mtime
+            except (OSError, ValueError):  # its own job's next read says what is wrong with it
+                continue
+            if not _NAME.fullmatch(called) or name not in ("", called):
+                continue
+            ref = Ref.of({"run": run, "name": called})
+            actual = self._read(ref, waiting)
+            if isinstance(actual, Actual):
+                created = timestamp(datetime.fromtimestamp(made, UTC))
+                yield Sighting(ref, called, str(record.get("mark", "")), actual, called, created)
 
     def _read(self, ref: Ref, waiting: "_Waiting") -> Actual | Gone | ReadError:
         try:
