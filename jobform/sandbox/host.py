@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from jobform.model.errors import UsageError
+from jobform.sandbox.aws import Aws
 from jobform.sandbox.faults import Fault, Faults
 from jobform.sandbox.ledger import Ledger
 from jobform.sandbox.serve import Server
@@ -47,18 +47,33 @@ class Sandbox:
         self._record = record
         self.servers: dict[str, Server] = {}
         self.variables: dict[str, str] = {}
-        self._aws: _Aws | None = None
+        self._aws: Aws | None = None
         self._stopped = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    def world(self, name: str) -> World:
+        return self.servers[name].world
+
+    def _start(self) -> None:
         speed, run_locally = self._settings
         chosen = [service for service in services() if self._only is None or service.name in self._only]
         further: dict[str, str] = {}
         if any(service.name == "braket" for service in chosen):
-            self._aws = _Aws()
+            self._aws = Aws()
             further = {"s3": self._aws.url, "logs": self._aws.url}
-            self.variables |= {"AWS_ENDPOINT_URL_S3": self._aws.url, "AWS_ENDPOINT_URL_LOGS": self._aws.url, **CREDENTIALS}
+            self.variables |= {f"AWS_ENDPOINT_URL_{name}": self._aws.url for name in ("S3", "LOGS", "STS")}
+            self.variables |= CREDENTIALS
         for service in chosen:
             world = World(service.name, self.ledger, speed=speed, run_locally=run_locally)
             service.open(world, further)
@@ -66,42 +81,19 @@ class Sandbox:
             server.start()
             self.variables |= service.variables(server.url)
         self._ticker.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def _stop(self) -> None:
         self._stopped.set()
-        self._ticker.join()
+        if self._ticker.is_alive():
+            self._ticker.join()
         for server in self.servers.values():
             server.stop()
         if self._aws:
             self._aws.stop()
         self.ledger.close()
 
-    def world(self, name: str) -> World:
-        return self.servers[name].world
-
     def _tick(self) -> None:
         while not self._stopped.wait(_TICK):
             for server in self.servers.values():
                 with server.world.held():
                     pass
-
-
-class _Aws:
-    """S3 and CloudWatch Logs, by moto's server, empty at the start."""
-
-    def __init__(self) -> None:
-        """Raises UsageError when the extra is not installed."""
-        try:
-            from moto.server import ThreadedMotoServer
-        except ImportError as error:
-            raise UsageError.of(
-                "extra_missing", "the sandbox needs its extra", hint="pip install 'jobform[sandbox]'",
-            ) from error
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        host, port = self._server.get_host_and_port()
-        self.url = f"http://{host}:{port}"
-
-    def stop(self) -> None:
-        self._server.stop()

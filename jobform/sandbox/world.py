@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    SUSPENDED = "suspended"
     CANCELLING = "cancelling"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -47,15 +49,17 @@ class Course:
         usual = cls()
         queued = _seconds(hints.get("SANDBOX_QUEUED"), usual.queued)
         running = _seconds(hints.get("SANDBOX_SECONDS"), usual.running)
-        exit_code = int(_seconds(hints.get("SANDBOX_EXIT"), 0.0))
+        said = str(hints.get("SANDBOX_EXIT")).strip()
+        exit_code = int(said) if re.fullmatch(r"-?[0-9]{1,9}", said) else usual.exit
         return cls(queued, running, exit_code, str(hints.get("SANDBOX_LOG", usual.log)))
 
 
 def _seconds(value: object, otherwise: float) -> float:
     try:
-        return max(0.0, float(str(value)))
+        seconds = float(str(value))
     except ValueError:
         return otherwise
+    return otherwise if math.isnan(seconds) else max(0.0, seconds)
 
 
 @dataclass(slots=True)
@@ -89,22 +93,23 @@ class Job:
 class World:
     """Every job of one service. All of it is used while `held`; `speed` divides every duration.
 
-    ended: told of each job that has just ended, while held: a service puts its results where it keeps them.
+    changed: told, while held, of each job that has printed something or has ended: a service that keeps output and results on
+    another server puts them there.
     """
 
     def __init__(
         self, service: str, ledger: Ledger, *, speed: float = 1.0, run_locally: bool = False,
-        now: Callable[[], float] = time.time, ended: Callable[[Job], None] = lambda _job: None,
+        now: Callable[[], float] = time.time, changed: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self.service = service
         self.ledger = ledger
         self.now = now
+        self.changed = changed
         self.jobs: dict[str, Job] = {}
         self.stopping = 0.2
         """Seconds from an asked stop to its end."""
         self._speed = speed
         self._run_locally = run_locally
-        self._ended = ended
         self._lock = threading.RLock()
         self._due: list[tuple[float, int, str, State]] = []
         self._count = 0
@@ -129,13 +134,30 @@ class World:
         if job.over or job.state is State.CANCELLING:
             return
         now = self.now()
-        if job.state is State.QUEUED:
+        if job.state in (State.QUEUED, State.SUSPENDED):
             self._end(job, State.CANCELLED, now)
             return
         self._enter(job, State.CANCELLING, now)
         if job.process:
             job.process.stop()
         self._later(job, State.CANCELLED, now + self.stopping / self._speed)
+
+    def suspend(self, job: Job) -> None:
+        """It waits for `resume`, stopped if it ran; quiet unless it waits or runs."""
+        if job.state not in (State.QUEUED, State.RUNNING):
+            return
+        if job.process:
+            job.process.kill()
+            job.process = None
+        self._due = [due for due in self._due if due[2] != job.id]
+        heapq.heapify(self._due)
+        self._enter(job, State.SUSPENDED, self.now())
+
+    def resume(self, job: Job) -> None:
+        """It is queued again, from its start; quiet unless it was suspended."""
+        if job.state is State.SUSPENDED:
+            self._enter(job, State.QUEUED, self.now())
+            self._later(job, State.RUNNING, self.now() + job.course.queued / self._speed)
 
     def remove(self, job: Job) -> None:
         """It is gone, as after a deletion; one that runs is stopped."""
@@ -190,15 +212,19 @@ class World:
             self._later(job, State.SUCCEEDED, self.now() + 0.02)
             return
         job.output.append((at, job.course.log))
+        self.changed(job)
         self._later(job, State.SUCCEEDED, at + job.course.running / self._speed)
 
     def _finish(self, job: Job, at: float, now: float) -> None:
         if job.process is None:
             job.exit = job.course.exit
         else:
-            job.output += [(now, text) for text in job.process.read()]
+            printed = [(now, text) for text in job.process.read()]
+            job.output += printed
             job.exit = job.process.exit
             if job.exit is None:
+                if printed:
+                    self.changed(job)
                 self._later(job, State.SUCCEEDED, now + 0.02)
                 return
         self._end(job, State.FAILED if job.exit else State.SUCCEEDED, at)
@@ -208,7 +234,7 @@ class World:
         if job.process:
             job.output += [(at, text) for text in job.process.read()]
         self._enter(job, state, at)
-        self._ended(job)
+        self.changed(job)
 
     def _enter(self, job: Job, state: State, at: float) -> None:
         job.state, job.updated = state, at
