@@ -1,23 +1,88 @@
-"""S3, CloudWatch Logs and STS for sandboxed services, by moto's server."""
+"""S3, CloudWatch Logs and STS by moto's server, for services that keep results and logs there."""
+
+import importlib.util
+import os
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING
 
 from jobform.model.errors import UsageError
 
+if TYPE_CHECKING:
+    from werkzeug.serving import BaseWSGIServer
+
 
 class Aws:
-    """One server, empty at the start. url: its address."""
+    """A server on a port of 127.0.0.1 that is there from the start and begins its work with the first connection.
+
+    To load moto takes longer than everything else in the sandbox, and most commands never need it. What it keeps is one for the
+    whole process; it is empty again when the server stops.
+    """
 
     def __init__(self) -> None:
         """Raises UsageError when the extra is not installed."""
-        try:
-            from moto.server import ThreadedMotoServer
-        except ImportError as error:
-            raise UsageError.of(
-                "extra_missing", "the sandbox needs its extra", hint="pip install 'jobform[sandbox]'",
-            ) from error
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        host, port = self._server.get_host_and_port()
-        self.url = f"http://{host}:{port}"
+        if any(importlib.util.find_spec(name) is None for name in ("moto", "werkzeug", "flask")):
+            raise UsageError.of("extra_missing", "the sandbox needs its extra", hint="pip install 'jobform[sandbox]'")
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._wake = os.pipe()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._server: BaseWSGIServer | None = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def begun(self) -> bool:
+        return self._server is not None
 
     def stop(self) -> None:
-        self._server.stop()
+        with self._lock:
+            self._stopped = True
+            server = self._server
+        os.write(self._wake[1], b"x")
+        if server:
+            server.shutdown()
+        self._thread.join()
+        for end in self._wake:
+            os.close(end)
+
+    def _serve(self) -> None:
+        with self._socket:
+            select.select([self._socket.fileno(), self._wake[0]], [], [])
+            if not self._begin():
+                return
+            assert self._server is not None
+            try:
+                self._server.serve_forever(poll_interval=0.05)
+            finally:
+                self._server.server_close()
+                _forget()
+
+    def _begin(self) -> bool:
+        """Load moto; False when nobody wants it any more."""
+        if self._stopped:
+            return False
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+        from werkzeug.serving import make_server
+
+        class Quiet(MotoRequestHandler):
+            def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002  # the inherited signature
+                """Nothing: standard error is the user's."""
+
+        app = DomainDispatcherApplication(create_backend_app)
+        host, port = self._socket.getsockname()
+        server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=self._socket.fileno())
+        with self._lock:
+            if self._stopped:
+                server.server_close()
+                return False
+            self._server = server
+        return True
+
+
+def _forget() -> None:
+    from moto.moto_api._internal.models import moto_api_backend
+
+    moto_api_backend.reset()
