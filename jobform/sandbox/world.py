@@ -114,6 +114,11 @@ class World:
         self._due: list[tuple[float, int, str, State]] = []
         self._count = 0
 
+    @property
+    def runs_commands(self) -> bool:
+        """Whether a job's command is run on this machine, where it has one."""
+        return self._run_locally
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Alone with the jobs, brought up to this moment."""

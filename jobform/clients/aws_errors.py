@@ -1,0 +1,162 @@
+"""What an exception of boto3 means: had the call an effect, may it be made again, and what should the user change."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobform.clients.retry_after import retry_after
+from jobform.clients.text import short
+from jobform.model.errors import BackendError
+
+_THROTTLED = frozenset({
+    "ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
+    "RequestThrottled", "RequestThrottledException", "SlowDown", "BandwidthLimitExceeded", "PriorRequestNotComplete",
+})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_UNKNOWN_KEY = frozenset({
+    "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "InvalidToken", "AuthFailure",
+    "MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature", "IncompleteSignatureException",
+    "OptInRequired", "NotAuthorized",
+})
+_BAD_SIGNATURE = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch", "InvalidSignature"})
+_SKEWED = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedException"})
+
+
+class AwsError(BackendError):
+    """A call that failed. status: 0 without an answer. code: the service's own, "" for none. message: its words."""
+
+    def __init__(
+        self, summary: str, detail: str = "", *, status: int = 0, code: str = "", message: str = "", throttled: bool = False,
+        retryable: bool = False, ambiguous: bool = False, retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(summary, detail, retryable=retryable, ambiguous=ambiguous, retry_after=retry_after)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.throttled = throttled
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The call that failed, and the settings and variables that decided whom it reached. Texts are "" for none."""
+
+    service: str
+    operation: str
+    changing: bool
+    region: str
+    region_source: str
+    endpoint_source: str
+    credentials: str
+    profile: str
+    profile_source: str
+    now: datetime
+
+    @property
+    def where(self) -> str:
+        """What decided whom the call reached."""
+        if self.endpoint_source:
+            return f"the address comes from {self.endpoint_source}"
+        return f"the region {self.region} comes from {self.region_source}" if self.region else "no region is known"
+
+    @property
+    def call(self) -> str:
+        return f"{self.service} {self.operation}".strip() or "AWS"
+
+
+def failure(error: Exception, context: Context) -> AwsError:
+    """An AwsError for whatever boto3 raised; what is not known to have had no effect is ambiguous where the call changes."""
+    import botocore.exceptions as known
+
+    if isinstance(error, known.ClientError):
+        return _refusal(error, context)
+    if isinstance(error, known.EndpointConnectionError | known.ConnectTimeoutError | known.ProxyConnectionError):
+        what = f"cannot connect to {context.service or 'AWS'} of AWS"
+        return AwsError(what, f"{_text(error)}; {context.where}", retryable=True)
+    if isinstance(error, known.SSLError):
+        return AwsError(f"no trusted connection to {context.service or 'AWS'} of AWS", f"{_text(error)}; {context.where}")
+    if (before := _before_sending(error, context)) is not None:
+        return before
+    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | OSError):
+        return AwsError(
+            f"no whole answer from {context.service} of AWS", f"{context.operation}: {_text(error)}; {context.where}",
+            retryable=True, ambiguous=context.changing,
+        )
+    return AwsError(
+        f"the answer of {context.service or 'AWS'} is not what the service gives",
+        f"{context.operation}: {type(error).__name__}: {_text(error)}; {context.where}", ambiguous=context.changing,
+    )
+
+
+def _before_sending(error: Exception, context: Context) -> AwsError | None:
+    """Errors of the settings: nothing was sent."""
+    import botocore.exceptions as known
+
+    if isinstance(error, known.NoCredentialsError):
+        profile = f"the profile {context.profile!r} has none ({context.profile_source}); " if context.profile else ""
+        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or `profile` of the backend"
+        return AwsError("there are no credentials for AWS", f"{profile}{hint}")
+    if isinstance(error, known.ProfileNotFound):
+        named = f"{context.profile_source or 'the AWS configuration'} names it"
+        return AwsError(f"there is no AWS profile {context.profile!r}", f"{named}; profiles are in AWS_CONFIG_FILE or ~/.aws/config")
+    if isinstance(error, known.PartialCredentialsError | known.ConfigParseError | known.InvalidConfigError):
+        return AwsError("the AWS configuration cannot be used", _text(error))
+    if isinstance(error, known.InvalidRegionError):
+        return AwsError(f"{context.region!r} is no AWS region", f"it comes from {context.region_source}")
+    if isinstance(error, known.CredentialRetrievalError | known.TokenRetrievalError | known.SSOError):
+        return AwsError("no AWS credentials could be had", f"{_text(error)}; they come from {context.credentials}")
+    if isinstance(error, known.ParamValidationError | known.NoRegionError | known.UnknownServiceError | known.DataNotFoundError):
+        return AwsError(f"{context.call} cannot be asked", _text(error))
+    return None
+
+
+def _refusal(error: "Exception", context: Context) -> AwsError:
+    """An answer with an error status. The service's own words are hostile until proven otherwise."""
+    response = getattr(error, "response", None)
+    response = response if isinstance(response, dict) else {}
+    about, meta = response.get("Error"), response.get("ResponseMetadata")
+    about, meta = about if isinstance(about, dict) else {}, meta if isinstance(meta, dict) else {}
+    status = meta.get("HTTPStatusCode")
+    status = status if isinstance(status, int) else 0
+    headers = meta.get("HTTPHeaders")
+    code = str(about.get("Code") or "").rpartition("#")[2].partition(":")[0]
+    message = short(about.get("Message") or "") or "no word about it"
+    detail = f"{context.call}: status {status}{f', {short(code, 60)}' if code else ''}"
+    pause = retry_after(str(headers.get("retry-after") or ""), context.now) if isinstance(headers, dict) else 0.0
+    throttled = status == 429 or code in _THROTTLED
+
+    def made(summary: str, more: str = "", *, retryable: bool = False, ambiguous: bool = False) -> AwsError:
+        return AwsError(
+            summary, "; ".join(part for part in (detail, more) if part), status=status, code=code, message=message,
+            throttled=throttled, retryable=retryable, ambiguous=ambiguous, retry_after=pause,
+        )
+
+    if throttled:
+        return made(f"the service asks to slow down: {message}", retryable=True)
+    if status in (408, 500) or status > 500:
+        return made(f"the service failed: {message}", retryable=True, ambiguous=context.changing)
+    if status and status < 400:
+        return made(f"{context.service} of AWS redirects, which is not followed", context.where)
+    if (who := _credentials(code, message, context)) is not None:
+        return made(who[0], who[1])
+    if code in _DENIED or status in (401, 403):
+        return made(f"these credentials may not do that: {message}", f"the credentials come from {context.credentials}; "
+                    f"{context.where}")
+    return made(message)
+
+
+def _credentials(code: str, message: str, context: Context) -> tuple[str, str] | None:
+    """Summary and what to change, when the service did not accept who asks."""
+    source = f"the credentials come from {context.credentials}"
+    if code in _EXPIRED:
+        return f"the AWS credentials have expired: {message}", f"{source}; renew them"
+    if code in _SKEWED or (code in _BAD_SIGNATURE and any(word in message for word in ("expired", "not yet current"))):
+        return f"AWS does not accept the time of this machine: {message}", "set its clock"
+    if code in _BAD_SIGNATURE and "scoped to" in message:
+        return f"AWS does not accept the region {context.region}: {message}", f"it comes from {context.region_source}"
+    if code in _UNKNOWN_KEY or code in _BAD_SIGNATURE:
+        return f"AWS does not accept the credentials: {message}", source
+    return None
+
+
+def _text(error: Exception) -> str:
+    return short(str(error), 300) or type(error).__name__
