@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobform.model.errors import UsageError
@@ -20,12 +21,13 @@ class Aws:
     whole process; it is empty again when the server stops.
     """
 
-    def __init__(self) -> None:
-        """Raises UsageError when the extra is not installed."""
+    def __init__(self, buckets: Sequence[str] = ()) -> None:
+        """buckets: names of S3 buckets that are there from the start. Raises UsageError when the extra is not installed."""
         if any(importlib.util.find_spec(name) is None for name in ("moto", "werkzeug", "flask")):
             raise UsageError.of("extra_missing", "the sandbox needs its extra", hint="pip install 'jobform[sandbox]'")
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._buckets = buckets
         self._wake = os.pipe()
         self._lock = threading.Lock()
         self._stopped = False
@@ -64,13 +66,17 @@ class Aws:
         """Load moto; False when nobody wants it any more."""
         if self._stopped:
             return False
+        from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+        from moto.s3.models import s3_backends
         from werkzeug.serving import make_server
 
         class Quiet(MotoRequestHandler):
             def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002  # the inherited signature
                 """Nothing: standard error is the user's."""
 
+        for bucket in self._buckets:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(bucket, "us-east-1")
         app = DomainDispatcherApplication(create_backend_app)
         host, port = self._socket.getsockname()
         server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=self._socket.fileno())

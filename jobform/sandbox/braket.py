@@ -5,11 +5,8 @@ Output goes to CloudWatch Logs and results go to S3, both by moto's server. How 
 """
 
 import base64
-import io
 import json
 import sys
-import tarfile
-import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,10 +14,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 from jobform.model.values import Json, canonical
 from jobform.sandbox.aws_model import Model, Signed, check_signature
+from jobform.sandbox.braket_container import packed
 from jobform.sandbox.process import Command
 from jobform.sandbox.wire import Call, Refused, Reply
 from jobform.sandbox.world import Course, Job, State, World
@@ -48,30 +45,15 @@ _FILTERS: Mapping[str, tuple[str, ...]] = {
 _MOST_TAGS, _LAST_PLACE = 50, 15
 _TOO_LONG = "MAX_RUNTIME_EXCEEDED"
 
-_RUNNER = """
-import importlib, runpy, sys, tarfile
-if sys.argv[1]:
-    tarfile.open(sys.argv[1]).extractall(".", filter="data")
-sys.path.insert(0, "")
-module, _, name = sys.argv[2].removesuffix(".py").partition(":")
-sys.argv[1:] = []
-if name:
-    getattr(importlib.import_module(module), name)()
-else:
-    runpy.run_module(module, run_name="__main__")
-"""
-"""What the service's container does with a script."""
-
-
 class Braket:
     """The service `braket`."""
 
     name = "braket"
+    buckets = (BUCKET,)
 
     def __init__(self) -> None:
         self._model = Model("braket")
         self._tokens: dict[str, tuple[str, str]] = {}
-        self._directory = tempfile.TemporaryDirectory(prefix="jobform-sandbox-", ignore_cleanup_errors=True)
 
     def variables(self, url: str) -> Mapping[str, str]:
         return {"AWS_ENDPOINT_URL_BRAKET": url}
@@ -79,8 +61,9 @@ class Braket:
     def open(self, world: World, services: Mapping[str, str]) -> None:
         self._world, self._services = world, services
         world.changed = self._changed
-        if "s3" in services:  # without boto3, whose clients take a moment to make
-            urlopen(Request(f"{services['s3']}/{BUCKET}", method="PUT")).close()  # noqa: S310  # our own server
+
+    def close(self) -> None:
+        self._directory.cleanup()
 
     def answer(self, call: Call) -> Reply:
         check_signature(call, Signed("braket", REGION, KEY, SECRET), self._world.now())
@@ -116,7 +99,7 @@ class Braket:
         too_long = isinstance(limit, int) and course.running > limit
         if too_long:
             course = replace(course, running=float(str(limit)), exit=1)
-        command = self._command(arn, body) if self._world.runs_commands else None
+        command = self._command(body) if self._world.runs_commands else None
         job = self._world.add(arn, str(tags.get("jobform:mark", "")), body, course, command)
         job.extra = {"too_long": too_long, "reason": hints.get("SANDBOX_REASON"), "printed": 0}
         self._tokens[token] = (arn, content)
@@ -206,12 +189,10 @@ class Braket:
             self._stream(stream)
             self._logs.put_log_events(logGroupName=GROUP, logStreamName=stream, logEvents=events)
         job.extra["printed"] = len(job.output)
-        if job.state is State.SUCCEEDED:
-            path = str(_object(job.body["outputDataConfig"])["s3Path"]).removeprefix("s3://")
-            bucket, _, key = path.rstrip("/").partition("/")
+        if job.state is State.SUCCEEDED and job.process is None:  # a program puts its own
+            bucket, key = _target(job.body)
             self._bucket(bucket)
-            target = f"{key}/output/model.tar.gz".lstrip("/")
-            self._s3.put_object(Bucket=bucket, Key=target, Body=_results(self._results_of(job)))
+            self._s3.put_object(Bucket=bucket, Key=key, Body=packed(None))
 
     def _stream(self, stream: str) -> None:
         for make, names in ((self._logs.create_log_group, {}), (self._logs.create_log_stream, {"logStreamName": stream})):
@@ -242,33 +223,19 @@ class Braket:
     def _s3(self) -> Any:  # as above
         return self._client("s3")
 
-    # --- programs that are run here -----------------------------------------------------------------------------------
-
-    def _results_of(self, job: Job) -> Path:
-        return Path(self._directory.name) / job.id.rpartition("/")[2] / "results"
-
-    def _command(self, arn: str, body: Mapping[str, Json]) -> Command | None:
+    def _command(self, body: Mapping[str, Json]) -> Command | None:
         """The script of a job as the service's container runs it, None for a job that is all image."""
         script = _object(_object(body["algorithmSpecification"]).get("scriptModeConfig"))
         if not script:
             return None
-        home = Path(self._directory.name) / arn.rpartition("/")[2]
-        (home / "results").mkdir(parents=True)
-        bucket, _, key = str(script["s3Uri"]).removeprefix("s3://").partition("/")
-        from botocore.exceptions import ClientError
-
-        try:
-            (home / "source.tar.gz").write_bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-        except ClientError as error:
-            raise Refused(400, f"The script {script['s3Uri']} cannot be read: {error}") from error
-        parameters = _object(body.get("hyperParameters"))
-        (home / "hyperparameters.json").write_text(json.dumps(parameters), encoding="utf-8")
-        env = {
-            "AMZN_BRAKET_JOB_NAME": str(body["jobName"]), "AMZN_BRAKET_HP_FILE": str(home / "hyperparameters.json"),
+        self._bucket(_target(body)[0])
+        return Command((sys.executable, str(Path(__file__).with_name("braket_container.py"))), {
+            "AMZN_BRAKET_JOB_NAME": str(body["jobName"]), "AMZN_BRAKET_SCRIPT_ENTRY_POINT": str(script["entryPoint"]),
             "AMZN_BRAKET_DEVICE_ARN": str(_object(body["deviceConfig"])["device"]),
-            "AMZN_BRAKET_JOB_RESULTS_DIR": str(home / "results"), "AMZN_BRAKET_SCRIPT_ENTRY_POINT": str(script["entryPoint"]),
-        }
-        return Command((sys.executable, "-c", _RUNNER, str(home / "source.tar.gz"), str(script["entryPoint"])), env)
+            "SANDBOX_SOURCE": f"{self._services['s3']}/{str(script['s3Uri']).partition('://')[2]}",
+            "SANDBOX_RESULTS": f"{self._services['s3']}/{'/'.join(_target(body))}",
+            "SANDBOX_PARAMETERS": json.dumps(_object(body.get("hyperParameters"))),
+        })
 
 
 # --- rules that the model does not have -------------------------------------------------------------------------------
@@ -366,23 +333,10 @@ def _failure(job: Job) -> str:
     return job.reason or str(job.extra["reason"] or f"AlgorithmError: the program has failed, exit code: {job.exit}")
 
 
-def _results(directory: Path) -> bytes:
-    """The archive that a job leaves: what its program put there, else an empty dictionary in the SDK's form."""
-    empty = {
-        "braketSchemaHeader": {"name": "braket.jobs_data.persisted_job_data", "version": "1"}, "dataDictionary": {},
-        "dataFormat": "plaintext",
-    }
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        files = sorted(directory.iterdir()) if directory.is_dir() else []
-        for file in files:
-            tar.add(file, file.name)
-        if not files:
-            data = json.dumps(empty).encode()
-            entry = tarfile.TarInfo("results.json")
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()
+def _target(body: Mapping[str, Json]) -> tuple[str, str]:
+    """Bucket and key of a job's results."""
+    bucket, _, prefix = str(_object(body["outputDataConfig"])["s3Path"]).partition("://")[2].rstrip("/").partition("/")
+    return bucket, f"{prefix}/output/model.tar.gz".lstrip("/")
 
 
 def _request_id() -> dict[str, str]:

@@ -61,32 +61,32 @@ class Fault:
         One of: `status=N` (with `applied=yes` after it took effect), `drop=before`, `drop=after`, `half=yes`, `html=yes`; or only
         `delay=SECONDS`. retry_after=SECONDS goes with a status. Raises ValueError.
         """
-        given: dict[str, str] = {}
-        for word in shlex.split(text):
-            key, equals, value = word.partition("=")
-            if not equals or key not in _WORDS:
-                raise ValueError(f"{word!r} is none of {', '.join(f'{known}=' for known in _WORDS)}")
-            given[key] = value
-        if sum(key in given for key in ("status", "drop", "half", "html")) > 1:
+        given = _given(text)
+        kinds = [key for key in ("status", "drop", "half", "html") if key in given]
+        if len(kinds) > 1:
             raise ValueError("status, drop, half and html exclude each other")
-        for key in ("service", "method", "path"):
-            re.compile(given.get(key, ""))
+        for key in ("applied", "retry_after"):
+            if key in given and kinds != ["status"]:
+                raise ValueError(f"{key}= goes with status=")
         rule = cls(
-            given.get("service", ".*"), given.get("method", ".*"), given.get("path", ".*"), int(given.get("skip", "0")),
-            int(given.get("times", "1")), Then.PROCEED, delay=float(given.get("delay", "0")),
+            _pattern(given, "service"), _pattern(given, "method"), _pattern(given, "path"), int(_number(given, "skip", 0)),
+            int(_number(given, "times", 1)), Then.PROCEED, delay=_number(given, "delay", 0),
         )
-        if "status" in given:
-            headers = {"Retry-After": given["retry_after"]} if "retry_after" in given else {}
-            applied = given.get("applied") == "yes"
-            return replace(rule, then=Then.ANSWER, status=int(given["status"]), headers=headers, applied=applied)
-        if "drop" in given:
-            if given["drop"] not in ("before", "after"):
-                raise ValueError("drop is before or after: the call takes effect, or does not")
-            return replace(rule, then=Then.DROP, applied=given["drop"] == "after")
-        if given.get("half") == "yes":
-            return replace(rule, then=Then.HALF, applied=True)
-        if given.get("html") == "yes":
-            return replace(rule, then=Then.ANSWER, status=200, headers={"Content-Type": "text/html"}, body=HTML)
+        match kinds:
+            case ["status"]:
+                status = int(_number(given, "status", 0))
+                if not 200 <= status <= 599:
+                    raise ValueError("status is from 200 to 599")
+                headers = {"Retry-After": given["retry_after"]} if "retry_after" in given else {}
+                return replace(rule, then=Then.ANSWER, status=status, headers=headers, applied=_is_yes(given, "applied"))
+            case ["drop"]:
+                if given["drop"] not in ("before", "after"):
+                    raise ValueError("drop is before or after: the call takes effect, or does not")
+                return replace(rule, then=Then.DROP, applied=given["drop"] == "after")
+            case ["half"] if _is_yes(given, "half"):
+                return replace(rule, then=Then.HALF, applied=True)
+            case ["html"] if _is_yes(given, "html"):
+                return replace(rule, then=Then.ANSWER, status=200, headers={"Content-Type": "text/html"}, body=HTML)
         if not rule.delay:
             raise ValueError("it says where, and not what: add status=, drop=, half=, html= or delay=")
         return rule
@@ -97,6 +97,40 @@ class Fault:
         if not isinstance(value, dict):
             raise TypeError("a rule is an object")
         return cls(**{**value, "then": Then(str(value["then"]))})  # type: ignore[arg-type]  # written by to_json on our own side
+
+
+def _given(text: str) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for word in shlex.split(text):
+        key, equals, value = word.partition("=")
+        if not equals or key not in _WORDS:
+            raise ValueError(f"{word!r} is none of {', '.join(f'{known}=' for known in _WORDS)}")
+        if key in given:
+            raise ValueError(f"{key}= is given twice")
+        given[key] = value
+    return given
+
+
+def _pattern(given: Mapping[str, str], key: str) -> str:
+    text = given.get(key, ".*")
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{key}={text} is no regular expression: {error}") from error
+    return text
+
+
+def _number(given: Mapping[str, str], key: str, otherwise: float) -> float:
+    text = given.get(key, str(otherwise))
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?" if key == "delay" else r"\d{1,9}", text, re.ASCII):
+        raise ValueError(f"{key}={text} is no {'number of seconds' if key == 'delay' else 'whole number'}")
+    return float(text)
+
+
+def _is_yes(given: Mapping[str, str], key: str) -> bool:
+    if given.get(key, "no") not in ("yes", "no"):
+        raise ValueError(f"{key} is yes or no")
+    return given.get(key) == "yes"
 
 
 class Faults:

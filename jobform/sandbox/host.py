@@ -1,7 +1,7 @@
 """All sandboxed services together: started, found by their variables, stopped."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from jobform.sandbox.aws import Aws
 from jobform.sandbox.faults import Fault, Faults
 from jobform.sandbox.ledger import Ledger
 from jobform.sandbox.serve import Server
-from jobform.sandbox.wire import SandboxService
+from jobform.sandbox.wire import Keeping, SandboxService, Storing
 from jobform.sandbox.world import World
 
 _TICK = 0.02
@@ -22,10 +22,10 @@ CREDENTIALS: Mapping[str, str] = {
 """What every client of AWS needs here, whatever it calls."""
 
 
-def services() -> list[SandboxService]:
-    """Every installed service, by name."""
+def services(only: Collection[str] | None = None) -> list[SandboxService]:
+    """Every installed service, or those of these names, by name."""
     points = sorted(entry_points(group="jobform.sandbox"), key=lambda point: point.name)
-    return [point.load()() for point in points]
+    return [point.load()() for point in points if only is None or point.name in only]
 
 
 class Sandbox:
@@ -45,6 +45,7 @@ class Sandbox:
         self._settings = (speed, run_locally)
         self._only = only
         self._record = record
+        self._services: list[SandboxService] = []
         self.servers: dict[str, Server] = {}
         self.variables: dict[str, str] = {}
         self._aws: Aws | None = None
@@ -67,10 +68,10 @@ class Sandbox:
 
     def _start(self) -> None:
         speed, run_locally = self._settings
-        chosen = [service for service in services() if self._only is None or service.name in self._only]
+        chosen = self._services = services(self._only)
         further: dict[str, str] = {}
         if any(service.name == "braket" for service in chosen):
-            self._aws = Aws()
+            self._aws = Aws([bucket for service in chosen if isinstance(service, Storing) for bucket in service.buckets])
             further = {"s3": self._aws.url, "logs": self._aws.url}
             self.variables |= {f"AWS_ENDPOINT_URL_{name}": self._aws.url for name in ("S3", "LOGS", "STS")}
             self.variables |= CREDENTIALS
@@ -88,6 +89,9 @@ class Sandbox:
             self._ticker.join()
         for server in self.servers.values():
             server.stop()
+        for service in self._services:
+            if isinstance(service, Keeping):
+                service.close()
         if self._aws:
             self._aws.stop()
         self.ledger.close()

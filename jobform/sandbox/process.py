@@ -28,25 +28,24 @@ class Process:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process
         self._directory = tempfile.TemporaryDirectory(prefix="jobform-sandbox-", ignore_cleanup_errors=True)
         self._read = 0
-        self._failed: int | None = None
+        self._exit: int | None = None
         environ = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ} | dict(command.env)
         try:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603  # it is the job that a user gave
                 command.argv, cwd=self._directory.name, env=environ, stdin=subprocess.DEVNULL, stdout=self._output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )
-        except (OSError, ValueError) as error:
-            self._process, self._failed = None, 127
+        except (OSError, ValueError, IndexError) as error:  # IndexError: there is no program at all
+            self._process, self._exit = None, 127
             self._output.write(f"{command.argv[0] if command.argv else 'the command'}: {error}\n".encode())
             self._output.flush()
 
     @property
     def exit(self) -> int | None:
-        """The exit code, 128 + n for signal n, None while it runs."""
-        if self._process is None:
-            return self._failed
-        code = self._process.poll()
-        return code if code is None or code >= 0 else 128 - code
+        """The exit code, 128 + n for signal n, None while it runs. With it ends all that it started."""
+        if self._exit is None and self._process is not None and (code := self._process.poll()) is not None:
+            self._over(self._process, code)
+        return self._exit
 
     def read(self) -> list[str]:
         """The whole lines that are new, all of it once the process has ended; no more than a megabyte in all."""
@@ -60,16 +59,23 @@ class Process:
 
     def stop(self) -> None:
         """Ask it to end."""
-        self._signal(signal.SIGTERM)
+        if self._process and self.exit is None:
+            _signal(self._process, signal.SIGTERM)
 
     def kill(self) -> None:
         """End it and all that it started; quiet when it is over."""
-        self._signal(signal.SIGKILL)
-        if self._process:
-            self._process.wait()
+        if self._process and self.exit is None:
+            _signal(self._process, signal.SIGKILL)
+            self._over(self._process, self._process.wait())
+        self._output.close()
         self._directory.cleanup()
 
-    def _signal(self, number: int) -> None:
-        if self._process and self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+    def _over(self, process: "subprocess.Popen[bytes]", code: int) -> None:
+        self._exit = code if code >= 0 else 128 - code
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
+    """Send a signal to the process's whole group; quiet when that is empty."""
+    with suppress(ProcessLookupError, PermissionError):  # some systems say the latter of a group of the dead
+        os.killpg(process.pid, number)

@@ -95,7 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         headers = {key.lower(): value for key, value in self.headers.items()}
-        return Call(self.command, parts.path, parse_qsl(parts.query, keep_blank_values=True), headers, self.rfile.read(int(size)))
+        body = self.rfile.read(int(size))
+        if len(body) < int(size):
+            raise ConnectionAbortedError("the client hung up in the middle of its request")
+        return Call(self.command, parts.path, parse_qsl(parts.query, keep_blank_values=True), headers, body)
 
     def _answer(self, call: Call) -> Reply:
         service, world = self.server.service, self.server.world

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from jobform.model.values import Json
@@ -90,3 +90,20 @@ class SandboxService(Protocol):
 
     def refusal(self, error: Refused) -> Reply:
         """An error in the form that the service gives it."""
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A service that keeps something on this machine."""
+
+    def close(self) -> None:
+        """After the last call, or when it was never opened."""
+
+
+@runtime_checkable
+class Storing(Protocol):
+    """A service whose users keep files on S3."""
+
+    @property
+    def buckets(self) -> Sequence[str]:
+        """What is there from the start."""
