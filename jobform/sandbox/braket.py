@@ -45,6 +45,7 @@ _FILTERS: Mapping[str, tuple[str, ...]] = {
 _MOST_TAGS, _LAST_PLACE = 50, 15
 _TOO_LONG = "MAX_RUNTIME_EXCEEDED"
 
+
 class Braket:
     """The service `braket`."""
 
@@ -61,9 +62,6 @@ class Braket:
     def open(self, world: World, services: Mapping[str, str]) -> None:
         self._world, self._services = world, services
         world.changed = self._changed
-
-    def close(self) -> None:
-        self._directory.cleanup()
 
     def answer(self, call: Call) -> Reply:
         check_signature(call, Signed("braket", REGION, KEY, SECRET), self._world.now())
