@@ -1,0 +1,1 @@
+"""Run:ai: the job API of a cluster, and the workloads API of the control plane."""

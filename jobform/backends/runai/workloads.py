@@ -1,0 +1,384 @@
+"""The workloads API of the Run:ai control plane as a backend: trainings and distributed trainings.
+
+The service takes no id and no request id of ours. Names belong to one workload of a project, as far as is known, and a mark among
+the annotations says whose a workload is. A list shows phases and no spec, so neither marks nor drift; asking for one shows both.
+"""
+
+import threading
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from jobform.backends.remote import FEW, Promise, RemoteBackend, Seen, id_of, mark_key, moment, shaped
+from jobform.backends.runai.drift import differences
+from jobform.backends.runai.jobs import no_logs
+from jobform.backends.runai.jobs_wire import seconds
+from jobform.backends.runai.site import Site, is_absence
+from jobform.backends.runai.stops import Stops
+from jobform.backends.runai.workloads_wire import (
+    ADDRESS,
+    DISTRIBUTED,
+    MARK,
+    TRAININGS,
+    kind_of,
+    mark_of,
+    one_program,
+    reported,
+    wire_body,
+)
+from jobform.clients.rest.client import Query, RestError, segment
+from jobform.model.errors import BackendError
+from jobform.model.state import ENDED, Phase
+from jobform.model.suggest import suggest
+from jobform.model.values import Json, canonical
+from jobform.protocols import (
+    Absent,
+    Actual,
+    Difference,
+    Found,
+    Gone,
+    LogOptions,
+    Mark,
+    Place,
+    ReadError,
+    Ref,
+    Scope,
+    Submission,
+    Unknown,
+    timestamp,
+)
+
+_SETTLE = 600.0
+_PAGE = 500  # the most that the service gives
+_ROOT = "/api/v1/workloads"
+_KINDS = (TRAININGS, DISTRIBUTED)
+
+_PHASES: Mapping[str, tuple[Phase, bool]] = {
+    "creating": (Phase.PENDING, False), "initializing": (Phase.PENDING, False), "resuming": (Phase.PENDING, False),
+    "pending": (Phase.PENDING, False), "stopping": (Phase.PENDING, True), "stopped": (Phase.PENDING, False),
+    "running": (Phase.RUNNING, True), "updating": (Phase.RUNNING, True), "degraded": (Phase.RUNNING, True),
+    "deleting": (Phase.RUNNING, True), "terminating": (Phase.RUNNING, True), "completed": (Phase.SUCCEEDED, True),
+    "failed": (Phase.FAILED, True), "unknown": (Phase.UNKNOWN, False),
+}
+"""The phase, and whether from it follows that the program has been started, by the service's word in lower case."""
+
+_SUSPENDED = frozenset({"stopping", "stopped"})
+_PLAIN_WORDS = frozenset({"pending", "running", "completed", "failed"})
+
+
+class Workloads:
+    """`remote.Service`: the trainings of one project.
+
+    Ids are `trainings/UUID` and `distributed/UUID`; of a UUID alone the kind is looked up.
+    """
+
+    def __init__(self, site: Site, place: Place) -> None:
+        self._site = site
+        self._clock = place.clock
+        self._lock = threading.Lock()
+        self._ids: tuple[str, str] | None = None
+
+    def scope(self) -> Scope:
+        """The project's and the cluster's ids, proven by the list of projects."""
+        with self._lock:
+            self._ids = None  # what was looked up before proves nothing now
+        project, cluster = self._place_ids()
+        text = canonical({"project": {"uid": project}, "cluster": {"uid": cluster}})
+        described = f"the Run:ai project {self._site.project} ({project}) on the cluster {cluster}"
+        return Scope(text, described, self._site.project_source)
+
+    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
+        kind, run = parts_of(id)
+        summary = self._get(f"{_ROOT}/{segment(run)}")
+        if summary is None or (isinstance(summary, dict) and summary.get("deletedAt")):
+            return None
+        kind = kind or _kind_told(summary) or TRAININGS
+        whole = self._get(f"{_ROOT}/{kind}/{segment(run)}")
+        if whole is None:
+            return None
+        return shaped(lambda value: _seen(value, whole, kind, self._clock.now()), summary, "workload")
+
+    def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
+        """Newest first; what began to be removed is left out."""
+        for items in self._listed("", (("sortBy", "createdAt"), ("sortOrder", "desc"))):
+            told = [item for item in items if not (isinstance(item, dict) and item.get("deletedAt"))]
+            page = [seen for item in told if (seen := self._summary(item)) is not None]
+            yield page
+            if since is not None and page and all(seen.created is not None and seen.created < since for seen in page):
+                return
+
+    def named(self, name: str) -> list[str]:
+        """The ids of the project's trainings of this name."""
+        items = [item for page in self._listed(f",name=={name}") for item in page]
+        return [seen.id for item in items if (seen := self._summary(item)) is not None and seen.name == name]
+
+    def create(self, submission: Submission, mark: Mark) -> str:
+        project, cluster = self._place_ids()
+        kind = kind_of(submission.spec)
+        body = wire_body(submission.spec, mark.name, project, cluster, {MARK: mark.text, ADDRESS: mark.address})
+        try:
+            value = self._site.rest.change("POST", f"{_ROOT}/{kind}", body)
+        except RestError as error:
+            if error.status != 409 and not (error.status == 400 and "already exists" in error.summary.lower()):
+                raise
+            return self._taken(mark, error)
+        run = value.get("workloadId") if isinstance(value, dict) else None
+        if not isinstance(run, str) or not _is_uuid(run):
+            detail = f"workloadId is {str(run)[:100]!r}"
+            raise BackendError("the service's answer does not name the new workload", detail, ambiguous=True)
+        if submission.spec.get("suspended") is True:
+            try:
+                self._site.rest.change("POST", f"{_ROOT}/{kind}/{segment(run)}/suspend")
+            except BackendError as error:  # it exists: it is found by its mark, and what differs is set right later
+                why = f"{mark.name} was made and not suspended: {error.summary}"
+                raise BackendError(why, error.detail, ambiguous=True) from error
+        return f"{kind}/{run}"
+
+    def _taken(self, mark: Mark, error: RestError) -> str:
+        for run in self.named(mark.name):
+            seen = self.one(run)
+            if seen and mark_key(seen.mark) == mark_key(mark.text):
+                return run
+        raise BackendError(
+            f"a workload named {mark.name} exists in {self._site.project} and is not this one",
+            f"{error.detail}; delete it first, or choose another job_name",
+        ) from error
+
+    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+        """Only `suspended` can change."""
+        seen = self.one(id)
+        if seen is None or dict(seen.actual.fields) != dict(expected.fields):
+            raise BackendError(f"{id} has changed since it was read")
+        wanted = submission.spec.get("suspended") is True
+        if seen.actual.fields.get("suspended") is not wanted:
+            self._site.rest.change("POST", f"{self._path(id)}/{'suspend' if wanted else 'resume'}")
+            seen = self.one(id)
+        if seen is None:
+            raise BackendError(f"{id} is gone")
+        return seen.actual
+
+    def cancel(self, id: str) -> None:  # noqa: A002
+        """A workload has no stop that ends it but its removal: suspended, it would wait for ever."""
+        self.delete(id)
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        try:
+            self._site.rest.change("DELETE", self._path(id))
+        except RestError as error:
+            if not is_absence(error):
+                raise
+
+    def _path(self, id: str) -> str:  # noqa: A002
+        kind, run = parts_of(id)
+        return f"{_ROOT}/{kind or TRAININGS}/{segment(run)}"
+
+    def _get(self, path: str) -> Json:
+        """None when the service is sure that there is nothing."""
+        try:
+            return self._site.rest.get(path)
+        except RestError as error:
+            if is_absence(error):
+                return None
+            raise
+
+    def _listed(self, filters: str, query: Query = ()) -> Iterator[Sequence[Json]]:
+        """Pages of the project's workloads; one that does not say that it is the project's is an unreadable answer."""
+        project, _ = self._place_ids()
+        for page in self._pages(_ROOT, "workloads", (("filterBy", f"projectId=={project}{filters}"), *query)):
+            strange = next((item for item in page if not isinstance(item, dict) or item.get("projectId") != project), None)
+            if strange is not None:
+                raise BackendError("the service lists what it was not asked for", f"such as {str(strange)[:100]!r}")
+            yield page
+
+    def _pages(self, path: str, key: str, query: Query) -> Iterator[Sequence[Json]]:
+        offset = 0
+        while True:
+            value = self._site.rest.get(path, [*query, ("limit", str(_PAGE)), ("offset", str(offset))])
+            items = value.get(key) if isinstance(value, dict) else None
+            if not isinstance(value, dict) or not isinstance(items, list):
+                raise BackendError(f"the service's answer is no list of {key}")
+            yield items
+            following = value.get("next")
+            if following is None:
+                return
+            if isinstance(following, bool) or not isinstance(following, int) or following <= offset:
+                raise BackendError(f"the list of {key} cannot be read on", f"after {offset} it says {str(following)[:50]!r}")
+            offset = following
+
+    def _summary(self, item: Json) -> Seen | None:
+        """None for workloads of other kinds."""
+        kind = _kind_told(item)
+        return shaped(lambda value: _seen(value, None, kind, self._clock.now()), item, "workload") if kind else None
+
+    def _place_ids(self) -> tuple[str, str]:
+        """The ids of project and cluster. Raises BackendError where the names do not lead to exactly one."""
+        with self._lock:
+            if self._ids is None:
+                self._ids = self._resolve(self._site.project, self._site.cluster)
+            return self._ids
+
+    def _resolve(self, name: str, cluster: str) -> tuple[str, str]:
+        pages = self._pages("/api/v1/org-unit/projects", "projects", (("filterBy", f"name=={name}"),))
+        named = [item for items in pages for item in items if isinstance(item, dict) and item.get("name") == name]
+        found = {(str(item["id"]), str(item["clusterId"])) for item in named if item.get("id") and item.get("clusterId")}
+        source = f"{self._site.project_source} names it; the credentials come from {self._site.rest.credentials.source}"
+        if not found:
+            raise BackendError(f"there is no project {name!r} among those that these credentials may see", source)
+        if cluster:
+            wanted_id = cluster if _is_uuid(cluster) else self._cluster_id(cluster)
+            found = {each for each in found if each[1] == wanted_id}
+            if not found:
+                raise BackendError(f"the project {name!r} is not on the cluster {cluster!r}", "`cluster` of the backend names it")
+        if len(found) > 1:
+            which = ", ".join(sorted(each[1] for each in found))
+            raise BackendError(f"{len(found)} clusters have a project {name!r}", f"set `cluster` to one of {which}")
+        return found.pop()
+
+    def _cluster_id(self, name: str) -> str:
+        value = self._site.rest.get("/api/v1/clusters")
+        clusters = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+        found = next((item.get("uuid") for item in clusters if item.get("name") == name), None)
+        if not isinstance(found, str):
+            near = suggest(name, [str(item.get("name", "")) for item in clusters])
+            raise BackendError(
+                f"there is no cluster {name!r}", f"`cluster` of the backend names it{f'; did you mean {near}?' if near else ''}",
+            )
+        return found
+
+
+class WorkloadsBackend(RemoteBackend):
+    """`protocols.Backend`, `LogSource`, `Comparing`, `Importing` and `Lister`."""
+
+    def __init__(self, site: Site, place: Place) -> None:
+        self._workloads = Workloads(site, place)
+        self._site = site
+        self._stops = Stops(place.clock)
+        super().__init__(self._workloads, Promise(_SETTLE), place)
+
+    def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
+        """By name, then by the mark that only the workload itself shows."""
+        asked_at = self._clock.now()
+        listed: dict[str, list[str]] = {}
+        if len(marks) > FEW:
+            for seen in self._all(None):
+                listed.setdefault(seen.name, []).append(seen.id)
+        else:
+            listed = {mark.name: self._workloads.named(mark.name) for mark in marks}
+        return {mark: self._told(mark, listed.get(mark.name, []), asked_at) for mark in marks}
+
+    def _told(self, mark: Mark, ids: Sequence[str], asked_at: datetime) -> Found | Absent | Unknown:
+        runs = [seen for run in ids if (seen := self._service.one(run)) is not None]
+        mine = [seen for seen in runs if mark_key(seen.mark) == mark_key(mark.text)]
+        if mine:
+            return self._judge(mark, mine, runs, asked_at)
+        if runs:
+            return Unknown(f"a workload named {mark.name} exists that does not carry the mark: {runs[0].id}")
+        ttl = mark.spec.get("ttl")
+        lasts = timedelta(seconds=seconds(ttl)) if isinstance(ttl, str) else None
+        if lasts is not None and asked_at >= datetime.fromisoformat(mark.begun_at) + lasts:
+            return Unknown(f"no workload is named {mark.name}; with its ttl of {ttl} it may have ended and been removed by now")
+        return self._judge(mark, [], [], asked_at)
+
+    def cancel(self, ref: Ref, *, only_if_waiting: bool) -> None:
+        run = id_of(ref)
+        seen = self._service.one(run)
+        if seen is not None and seen.actual.phase not in ENDED:
+            self._stops.ask(run, seen.actual.started_at)
+        try:
+            super().cancel(ref, only_if_waiting=only_if_waiting)
+        except Exception as error:
+            if not (isinstance(error, BackendError) and error.ambiguous):
+                self._stops.withdraw(run)
+            raise
+
+    def _one(self, run: str) -> Actual | Gone | ReadError:
+        answer = super()._one(run)
+        return self._stops.ended(run) if isinstance(answer, Gone) else answer
+
+    def differences(self, spec: Mapping[str, Json], actual: Actual) -> Iterator[Difference]:
+        return differences(one_program(spec), actual.fields)
+
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
+        del options
+        seen = self._service.one(id_of(ref))
+        raise no_logs(seen.name if seen else "NAME", self._site.project)
+
+    def kept(self, ref: Ref, limit: int) -> bytes:
+        del ref, limit
+        return b""
+
+
+def parts_of(id: str) -> tuple[str, str]:  # noqa: A002
+    """Kind, "" for an unknown one, and UUID. Raises BackendError for what is no id of a workload."""
+    kind, _, run = id.rpartition("/")
+    if kind not in ("", *_KINDS) or not _is_uuid(run):
+        raise BackendError("this is no id of a workload", f"{id[:200]!r} is no UUID")
+    return kind, run
+
+
+def _kind_told(value: Json) -> str:
+    """The kind of a listed workload, "" for what is no training."""
+    told = str(value.get("type", "")).lower() if isinstance(value, dict) else ""
+    if "workspace" in told or "interactive" in told or "inference" in told:
+        return ""
+    return DISTRIBUTED if isinstance(value, dict) and ("distributed" in told or value.get("distributedFramework")) else TRAININGS
+
+
+def _seen(summary: Json, whole: Json, kind: str, now: datetime) -> Seen:
+    """summary: as the list shows it. whole: the workload itself, None where only the list was asked.
+
+    Raises KeyError, TypeError or ValueError for what is no workload.
+    """
+    if not isinstance(summary, dict) or not (whole is None or isinstance(whole, dict)):
+        raise TypeError("it is no object")
+    run, name, word = (summary[key] for key in ("id", "name", "phase"))
+    if not isinstance(run, str) or not _is_uuid(run) or not isinstance(name, str) or not isinstance(word, str):
+        raise ValueError(f"its id, name and phase are {str((run, name, word))[:100]}")
+    created = _time(summary["createdAt"])
+    if created is None:
+        raise ValueError("it has no time of creation")
+    fields: dict[str, Json] = {}
+    if whole is not None:
+        fields = reported(whole.get("spec")) | {"suspended": whole.get("desiredPhase") == "Stopped"}
+    mark = mark_of(whole.get("spec")) if whole is not None else ""
+    return Seen(f"{kind}/{run}", mark, _actual(summary, word, created, now, fields), name, created)
+
+
+def _actual(summary: Mapping[str, Json], word: str, created: datetime, now: datetime, fields: Mapping[str, Json]) -> Actual:
+    known = _PHASES.get(word.lower())
+    warnings = () if known else (f"the service says {word[:100]!r}, which jobform does not know; it is taken for running",)
+    phase, begun = known or (Phase.RUNNING, True)
+    begun = begun or _number(summary.get("totalRunningTimeSeconds")) > 0
+    started = min(now, created + timedelta(seconds=_number(summary.get("totalPendingTimeSeconds")))) if begun else None
+    over = phase in ENDED
+    ended = max(_time(summary.get("completedAt")) or now, started or created) if over else None
+    said = str(summary.get("phaseMessage") or "")[:500]
+    own = "suspended" if word.lower() in _SUSPENDED else "" if word.lower() in _PLAIN_WORDS else word
+    return Actual(
+        phase, ": ".join(part for part in (own, said) if part), "user_error" if phase is Phase.FAILED else None,
+        said if phase is Phase.FAILED else "", started_at=timestamp(started) if started else None,
+        ended_at=timestamp(ended) if ended else None, fields=fields, warnings=warnings,
+    )
+
+
+def _number(value: Json) -> float:
+    """Seconds, 0 for what is none; a century at most."""
+    return min(float(value), 3.2e9) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0.0
+
+
+def _time(value: Json) -> datetime | None:
+    """Raises ValueError for what is no time, or none of these centuries."""
+    try:
+        found = moment(value)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+    if found is not None and not 1970 <= found.year < 9000:
+        raise ValueError(f"a time of the year {found.year}")
+    return found
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
