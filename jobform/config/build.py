@@ -37,7 +37,7 @@ class JobBuilder:
         """names: of all jobs, also of those whose entries are wrong. specs, arranging: by backend name."""
         self._names, self._specs, self._arranging, self._findings = names, specs, arranging, findings
         self._files = files
-        self._hashes: dict[tuple[str, bool], str | FileError] = {}
+        self._hashes: dict[tuple[str, bool | str | None], str | FileError] = {}
         self._renderer = Renderer(settings.variables, settings.sensitive, settings.target, files.text, names)
         self._arranger = Arranger(files, self._renderer, findings, sources)
 
@@ -107,21 +107,24 @@ class JobBuilder:
             if is_deferred(value):
                 report(Problem(
                     path, "not_known_yet", f"{dotted(path)} must be known when the job is planned",
-                    "its file is read then", "write the path, or use a variable or a matrix key",
+                    "the project's files are looked at then", "write the path, or use a variable or a matrix key",
                 ))
             elif isinstance(value, str):
-                name = self._hash(value, only_file=rule.input == "file")
+                name = self._looked_at(value, rule.input)
                 if isinstance(name, FileError):
                     report(Problem(path, name.code, name.summary, hint=name.hint))
-                else:
+                elif name:
                     found[value] = name
         return found
 
-    def _hash(self, path: str, *, only_file: bool) -> str | FileError:
-        key = (path, only_file)
+    def _looked_at(self, path: str, kind: bool | str | None) -> str | FileError:
+        """What the content is called, "" for a directory that is written to."""
+        key = (path, kind)
         if key not in self._hashes:
             try:
-                self._hashes[key] = self._files.hashed(path, only_file=only_file)
+                self._hashes[key] = "" if kind == "output" else self._files.hashed(path, only_file=kind == "file")
+                if kind == "output":
+                    self._files.check_output(path)
             except FileError as error:
                 self._hashes[key] = error
         return self._hashes[key]

@@ -9,6 +9,7 @@ from pathlib import Path
 from jobform.config.source import MAX_BYTES
 from jobform.model.files import FileError, contents, opened, parts_of, shown, unreadable
 from jobform.model.inputs import hash_input
+from jobform.model.outputs import check_directory
 
 MAX_FILES = 10_000
 """How many job files a project may have."""
@@ -35,6 +36,10 @@ class ProjectFiles:
     def hashed(self, path: str, *, only_file: bool) -> str:
         """What the content of a file or directory is called; see `hash_input`. Raises FileError."""
         return hash_input(self._real, path, only_file=only_file)
+
+    def check_output(self, path: str) -> None:
+        """Whether results may be written to a directory. Raises FileError."""
+        check_directory(self._real, path)
 
     def text(self, path: str) -> str:
         """A file's text for templates, at most 1 MiB of UTF-8. Raises FileError."""

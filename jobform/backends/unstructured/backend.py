@@ -1,0 +1,344 @@
+"""The calls of on-demand jobs, and the backend that makes them."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from jobform.backends.remote import Promise, RemoteBackend, Seen, id_of, shaped
+from jobform.backends.unstructured.progress import Progress
+from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of
+from jobform.backends.unstructured.wire import (
+    Details,
+    FailedFile,
+    details_of,
+    explain,
+    failed_of,
+    input_ids,
+    part_of,
+    request_data,
+    same_names,
+    seen_of,
+)
+from jobform.clients.gate import Pace
+from jobform.clients.hosts import Base, base_url
+from jobform.clients.keys import Key, read_key
+from jobform.clients.rest.client import FilePart, Limits, Outgoing, Rest, RestError, segment
+from jobform.clients.text import short
+from jobform.model.errors import BackendError
+from jobform.model.inputs import accepted_input, size_text
+from jobform.model.job import BackendBlock
+from jobform.model.state import ENDED, Phase
+from jobform.model.values import Json
+from jobform.protocols import (
+    UNKNOWN_TEXT,
+    Actual,
+    Backend,
+    Forecast,
+    Intended,
+    LogOptions,
+    Mark,
+    Place,
+    Ref,
+    Scope,
+    Sighting,
+    Submission,
+)
+from jobform.schema import load_definition, load_document
+
+_JOBS = "/api/v1/jobs/"
+_TEMPLATES = "/api/v1/templates/"
+
+_SETTLE = 600.0
+"""Seconds after which a job that no list shows was never made."""
+
+_CREATES = 1.0
+"""Creates a second: more of them are refused."""
+
+_LIMITS = Limits(read=60.0, total=300.0, cap=256 << 20)
+"""A list has every job that the account ever had, and an output may have a page's image in every element."""
+
+_MAX_FILE = 10_000_000
+
+
+class UnknownJobError(BackendError):
+    """The service knows no job of this id; since it forgets none, that says more about the key than about the job."""
+
+
+class _Credentials:
+    """An API key from the environment, or from a file that the environment names."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._used: Key | None = None
+
+    @property
+    def source(self) -> str:
+        return self._used.source if self._used else "UNSTRUCTURED_API_KEY"
+
+    def headers(self, request: Outgoing) -> Mapping[str, str]:
+        del request
+        self._used = key = self._read()
+        return {"unstructured-api-key": key.value}
+
+    def renew(self) -> bool:
+        """Whether the file has another key now."""
+        return self._used is not None and self._read() != self._used
+
+    def _read(self) -> Key:
+        return read_key(self._environ, ["UNSTRUCTURED_API_KEY"], "Unstructured")
+
+
+class Unstructured:
+    """`remote.Service`: on-demand jobs of the key's account."""
+
+    def __init__(self, settings: Mapping[str, Json], place: Place) -> None:
+        url, limit = settings.get("url"), settings.get("max_file_bytes")
+        given = base_url(
+            url if isinstance(url, str) else None, ("UNSTRUCTURED_API_URL",), "https://platform.unstructuredapp.io",
+            ("platform.unstructuredapp.io", "*.unstructuredapp.io"), place.environ,
+        )
+        self._base = Base(given.url.removesuffix("/api/v1"), given.source)
+        self._credentials = _Credentials(place.environ)
+        self._rest = Rest(self._base, self._credentials, place.clock, place.environ, explain=explain, limits=_LIMITS)
+        self._pace = Pace(place.clock, _CREATES)
+        self._place = place
+        self.max_file = limit if isinstance(limit, int) else _MAX_FILE
+
+    def scope(self) -> Scope:
+        """The host, and that it accepts the key. Which account the key is of, nothing tells."""
+        self._listed(self._rest.get(_JOBS, [("status", "SCHEDULED")]))
+        host = urlsplit(self._base.url).netloc
+        return Scope(
+            f"unstructured:{host}", f"Unstructured at {host} (the service does not tell which account the key is of)",
+            f"{self._base.source} and {self._credentials.source}",
+        )
+
+    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
+        """Raises UnknownJobError where the service has none: never a proof that the job has gone."""
+        seen = self._seen(self._get(id))
+        if seen.actual.phase is not Phase.FAILED:
+            return seen
+        return replace(seen, actual=replace(seen.actual, native_reason=self._why(id) or seen.actual.native_reason), whole=True)
+
+    def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
+        """Everything at once: the list has no pages, and no order that it promises."""
+        del since
+        yield [self._seen(item) for item in self._listed(self._rest.get(_JOBS))]
+
+    def create(self, submission: Submission, mark: Mark) -> str:
+        """A repeated create makes a second job, and nothing in it could tell whose it is: nothing of `mark` is sent."""
+        del mark
+        files = list(self._parts(submission))
+        self._pace.wait()
+        value = self._rest.upload(_JOBS, {"request_data": request_data(submission.spec)}, files)
+        try:
+            return self._seen(value).id
+        except BackendError as error:
+            raise BackendError(error.summary, error.detail, ambiguous=True) from error
+
+    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+        """Nothing of a job can change but where its results go, which is this side's own."""
+        del expected
+        actual = self._seen(self._get(id)).actual
+        if actual.phase is Phase.SUCCEEDED and (missing := self._left(id, submission.spec, actual).missing):
+            raise BackendError("not all of the results could be written", "; ".join(missing))
+        return actual
+
+    def cancel(self, id: str) -> None:  # noqa: A002
+        """The answer is any JSON and says nothing; what has ended meanwhile needs no stop."""
+        try:
+            self._rest.change("POST", f"{_job(id)}/cancel")
+        except RestError as error:
+            if not 400 <= error.status < 500 or error.status in (401, 403, 429):
+                raise
+            if self._seen(self._get(id)).actual.phase not in ENDED:
+                raise
+
+    def delete(self, id: str) -> None:  # noqa: A002
+        """The service keeps every job."""
+
+    def collect(self, id: str, spec: Mapping[str, Json], actual: Actual) -> Actual:  # noqa: A002
+        """See `protocols.Collecting`."""
+        left = self._left(id, spec, actual)
+        return replace(actual, outputs=left.outputs, warnings=(*actual.warnings, *left.told, *left.missing))
+
+    def details(self, id: str) -> Details:  # noqa: A002
+        return details_of(self._rest.get(f"{_job(id)}/details"))
+
+    def failed(self, id: str) -> list[FailedFile]:  # noqa: A002
+        return failed_of(self._rest.get(f"{_job(id)}/failed-files"))
+
+    def templates(self) -> list[str]:
+        """The ids of the templates that the service lists."""
+        listed = self._rest.get(_TEMPLATES)
+        if not isinstance(listed, list):
+            raise BackendError("the service's answer is no list of templates")
+        return [run for item in listed if isinstance(item, dict) and isinstance(run := item.get("id"), str)]
+
+    def check_files(self, submission: Submission) -> None:
+        """Whether the files can be sent. Raises BackendError."""
+        for _ in self._parts(submission):
+            pass
+
+    def _left(self, id: str, spec: Mapping[str, Json], actual: Actual) -> Left:  # noqa: A002
+        failed = self.failed(id) if self.details(id).has_failures else []
+        shelf = Shelf(input_ids(actual.native), failed, partial(self._output, id))
+        return fetch(shelf, inputs_of(spec), directory_of(spec), self._place.project)
+
+    def _parts(self, submission: Submission) -> Iterator[FilePart]:
+        paths = inputs_of(submission.spec)
+        if alike := same_names(paths):
+            detail = f"{alike[0]} and {alike[1]}: the service, and download_to, tell files by their names alone"
+            raise BackendError("two input files have one name", detail)
+        for path in paths:
+            try:
+                (file,) = accepted_input(self._place.project, submission.inputs, path, self.max_file)
+            except BackendError as error:
+                hint = f"max_file_bytes of the backend is {size_text(self.max_file)}" if "larger" in error.summary else ""
+                raise BackendError(error.summary, error.detail or hint) from error
+            yield part_of(path, file.data)
+
+    def _get(self, id: str) -> Json:  # noqa: A002
+        try:
+            return self._rest.get(_job(id))
+        except RestError as error:
+            if error.status != 404:
+                raise
+            detail = f"it forgets none, so the key of {self._credentials.source} is probably one of another account"
+            raise UnknownJobError(f"{self._base.host} does not know the job {short(id, 80)}", detail) from error
+
+    def _why(self, id: str) -> str:  # noqa: A002
+        """Why a job failed, "" where the service does not say."""
+        try:
+            told = self.details(id)
+            first = self.failed(id)[:1] if told.has_failures else []
+        except BackendError as error:
+            if error.retryable:
+                raise
+            return f"FAILED; why cannot be read: {error.summary}"
+        return told.message or (f"{first[0].document}: {first[0].error}" if first else "")
+
+    def _output(self, id: str, file: str) -> bytes:  # noqa: A002
+        return self._rest.download(f"{_job(id)}/download", [("file_id", file)])
+
+    def _seen(self, value: Json) -> Seen:
+        now = self._place.clock.now()
+        return shaped(lambda job: seen_of(job, now), value, "job")
+
+    def _listed(self, value: Json) -> list[Json]:
+        if not isinstance(value, list):
+            raise BackendError("the service's answer is no list of jobs")
+        return value
+
+
+class UnstructuredBackend(RemoteBackend):
+    """On-demand jobs, with their progress as logs and their results fetched.
+
+    None of their runs is ever `Gone`: a job that the service does not know is one that this key cannot see.
+    """
+
+    def __init__(self, service: Unstructured, place: Place) -> None:
+        super().__init__(service, Promise(_SETTLE, marked=False), place)
+        self._jobs = service
+
+    def delete(self, ref: Ref, *, whole: bool = False) -> None:
+        try:
+            super().delete(ref, whole=whole)
+        except UnknownJobError:
+            return  # nothing remains that could be removed
+
+    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+        try:
+            return super().lookup(id)
+        except UnknownJobError:
+            return None
+
+    def collect(self, ref: Ref, spec: Mapping[str, Json], actual: Actual) -> Actual:
+        return self._jobs.collect(id_of(ref), spec, actual)
+
+    def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
+        """Whether the files can be sent, and the templates are known. One call in all, and only where templates are named."""
+        del parallelism
+        named = {str(one.submission.spec["template_id"]) for one in intended if "template_id" in one.submission.spec}
+        known, unheard = self._templates(named - {UNKNOWN_TEXT})
+        return {one.mark.address: self._forecast(one, known, unheard) for one in intended}
+
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
+        """How far each node is, and which files failed: jobs print nothing, so this is all there is."""
+        _refuse_options(options)
+        yield from self._progress(ref).lines(options)
+
+    def kept(self, ref: Ref, limit: int) -> bytes:
+        return b"".join(self._progress(ref).now())[-limit:]
+
+    def _progress(self, ref: Ref) -> Progress:
+        run = id_of(ref)
+
+        def word() -> tuple[str, bool]:
+            seen = self._jobs.one(run)
+            assert seen is not None, "what is not there is an error"
+            native = seen.actual.native
+            return str(native.get("status")) if isinstance(native, dict) else "", seen.actual.phase in ENDED
+
+        return Progress(word, partial(self._jobs.details, run), partial(self._jobs.failed, run), self._clock)
+
+    def _templates(self, named: Collection[str]) -> tuple[Collection[str], str]:
+        """Those that the service lists, and why it could not be asked."""
+        if not named:
+            return (), ""
+        try:
+            return self._jobs.templates(), ""
+        except BackendError as error:
+            return named, f"whether the template exists could not be asked: {error.summary}"
+
+    def _forecast(self, one: Intended, known: Collection[str], unheard: str) -> Forecast:
+        try:
+            self._jobs.check_files(one.submission)
+        except BackendError as error:
+            return Forecast("refused", path=("input_files",), summary=error.summary, detail=error.detail)
+        template = one.submission.spec.get("template_id")
+        if template is None or template == UNKNOWN_TEXT or template in known:
+            return Forecast("ok", warnings=(unheard,) if unheard and template is not None else ())
+        listed = ", ".join(sorted(short(name, 60) for name in known)[:10]) or "none"
+        return Forecast("ok", warnings=(f"the service lists no template {short(str(template), 60)!r}; it lists {listed}",))
+
+
+def _job(id: str) -> str:  # noqa: A002  # as the protocol calls it
+    return f"{_JOBS}{segment(id)}"
+
+
+def _refuse_options(options: LogOptions) -> None:
+    for given, flag, why in (
+        (options.index is not None, "--index", "A job is one chain of nodes."),
+        (options.container, "--container", "A job has nodes, not containers; all of them are shown."),
+        (options.previous, "--previous", "The service never starts a job again by itself; --attempt shows an earlier attempt."),
+        (options.since is not None, "--since", "What is shown is the present, and carries no time."),
+    ):
+        if given:
+            raise BackendError(f"{flag} has no meaning for a job on an unstructured backend", why)
+
+
+class UnstructuredType:
+    """The entry point `unstructured`."""
+
+    name = "unstructured"
+    completes = True
+    max_submitted: int | None = None
+    poll: ClassVar[tuple[float, float]] = (2.0, 15.0)
+    foreign_scope = "error"
+    secrets_visible = True
+
+    def spec_schema(self) -> dict[str, Json]:
+        return load_document("unstructured")
+
+    def settings_schema(self) -> dict[str, Json]:
+        return load_definition("unstructured", "settings")
+
+    def open(self, block: BackendBlock, place: Place) -> Backend:
+        return UnstructuredBackend(Unstructured(block.settings, place), place)
+
+
+TYPE = UnstructuredType()
