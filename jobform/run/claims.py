@@ -92,7 +92,8 @@ def _declared(session: Session, text: str) -> Job:
     try:
         address = format_address(*parse_address(text))
     except ValueError as error:
-        raise InputError.of("bad_address", str(error)) from error
+        hint = "write train, or 'train[lr=0.1,seed=2]' for one of a matrix"
+        raise InputError.of("bad_address", str(error), hint=hint) from error
     if address not in jobs:
         near = suggest(text, jobs)
         raise InputError.of(
@@ -139,7 +140,7 @@ def _find(session: Session, job: Job, run: str) -> Found:
     if not isinstance(backend, Importing):
         raise FailedError.of(
             "no_import", f"runs on backend {job.backend!r} cannot be imported: its type {job.type} has no look-up by an id",
-            address=job.address,
+            address=job.address, hint="a run there is followed only when jobform has submitted it",
         )
     try:
         sighting = backend.lookup(run)

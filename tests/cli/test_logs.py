@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +173,40 @@ def test_attempts_of_one_name_keep_a_log_each(shell: Shell) -> None:
     for n in (1, 2):
         session.store.keep(log_name(attempt(n)), str(n).encode())
     assert [session.store.kept(log_name(attempt(n))) for n in (1, 2)] == [b"1", b"2"]
+
+
+class Broken(Service):
+    """A plug-in with a bug."""
+
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
+        yield b"first\n"
+        raise KeyError("stream")
+
+    def kept(self, ref: Ref, limit: int) -> bytes:
+        raise ZeroDivisionError("by nobody")
+
+
+class BrokenFromTheStart(Broken):
+    def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
+        raise KeyError("stream")
+
+
+@pytest.mark.parametrize(("kind", "shown", "said"), [
+    (Broken, "first\n", "the log could not be read on: KeyError: 'stream'"), (BrokenFromTheStart, "", "KeyError: 'stream'"),
+])
+def test_a_fault_of_a_plug_in_loses_no_outcome(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, kind: type[Service], shown: str, said: str,
+) -> None:
+    monkeypatch.setattr("tests.cli.test_logs.Service", kind)
+    done = shell("apply", "--auto-approve", env={"JOBFORM_SECRET_TOKEN": CANARY})
+    assert done.exit == 0, done
+    assert "the log of attempt 1 could not be kept: ZeroDivisionError: by nobody" in done.stderr
+    assert "fault in the backend's plug-in" in done.stderr
+    assert json.loads(shell("status", "--format", "json").stdout)["jobs"][0]["phase"] == "succeeded"
+    logs = shell("logs", "train")
+    assert (logs.exit, logs.stdout) == (1, shown)
+    assert said in logs.stderr and "fault in the backend's plug-in" in logs.stderr
+    assert "fault in jobform" not in logs.stderr
 
 
 # --- what is shown ---
