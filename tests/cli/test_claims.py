@@ -1,4 +1,4 @@
-"""`jobform import` and `jobform orphans` as commands: on the sandbox of Fireworks, with specs of every service, on this machine."""
+"""`jobform import` and `jobform orphans` as commands: on Fireworks' sandbox, with specs of every service, on this machine."""
 
 import json
 from collections.abc import Iterator, Mapping

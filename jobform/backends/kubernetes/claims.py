@@ -4,7 +4,6 @@ Only what carries jobform's labels can be taken over: by them its pods are found
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -76,35 +75,32 @@ def listed(site: Site) -> Iterator[Sighting]:
 
 
 def _kind(site: Site, name: str) -> Kind | None:
-    """The kind that people mean by a name, in an apiVersion that the cluster serves."""
-    wanted = name.lower()
-    known = [kind for kind in site.kinds.all() if wanted in (kind.kind.lower(), kind.key.lower(), kind.plural)]
-    if not known:
-        return None
-    if known[-1].plural and len(known[-1].apis) == 1:
-        return known[-1]
-    return next((kind for kind in _served(site) if kind.kind == known[-1].kind), known[-1])
+    """The kind that people mean by a name, as the cluster serves it: its key in specs before its kind and its plural."""
+    wanted, known = name.lower(), site.kinds.all()
+    named = [kind for kind in known if kind.key.lower() == wanted] or [kind for kind in known if kind.kind.lower() == wanted]
+    named = named or [kind for kind in known if kind.plural == wanted]
+    if len(named) == 1 and len(named[0].apis) == 1:
+        return named[0]  # nothing to choose from
+    served = (_in_served(site, kind) for kind in reversed(named))  # a project's own kinds come last
+    return next((kind for kind in served if kind is not None), named[-1] if named else None)
 
 
 def _served(site: Site) -> list[Kind]:
-    """Each known kind in the apiVersion that is preferred among those that the cluster serves. Raises KubeError."""
+    """Each known kind that the cluster serves. Raises KubeError."""
+    return [served for kind in site.kinds.all() if (served := _in_served(site, kind)) is not None]
+
+
+def _in_served(site: Site, kind: Kind) -> Kind | None:
+    """A kind in the first of its apiVersions that the cluster serves, None where it serves none. Raises KubeError."""
     served = site.client.served()
-    found: dict[str, Kind] = {}
-    by_kind: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for known in site.kinds.all():
-        by_kind[known.kind] += [(api, known.kind) for api in known.apis if (api, known.kind) in served]
-    for name, apis in by_kind.items():
-        kind = site.kinds.of(*apis[0]) if apis else None
-        if kind is not None:
-            found[name] = kind
-    return list(found.values())
+    return next((replace(kind, api=api) for api in kind.apis if (api, kind.kind) in served), None)
 
 
 def _sighting(site: Site, seen: Seen, actual: Actual) -> Sighting:
     obj, kind = seen.obj, seen.kind
     name, created = text(obj, "metadata", "name"), text(obj, "metadata", "creationTimestamp")
     ref = ref_of(obj, kind.api, kind.kind, site.namespace).ref
-    return Sighting(ref, f"{kind.kind.lower()}/{name}", mark_of(obj), actual, name, created or None)
+    return Sighting(ref, f"{kind.key.lower()}/{name}", mark_of(obj), actual, name, created or None)
 
 
 def _unowned(obj: Manifest) -> bytes:

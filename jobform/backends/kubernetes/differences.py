@@ -26,6 +26,8 @@ _QUEUE_DIRECTIVES = frozenset({
     ("spec", "schedulingGates"),
 })
 """What Kueue writes into the pod templates of what it admits, and takes away again when it evicts it."""
+_FILLED = {"fieldRef": "apiVersion", "resourceFieldRef": "divisor"}
+"""What the server fills in inside a map that it replaces as a whole. Source: the defaults of the API types of core/v1."""
 _QUANTITIES = frozenset({"limits", "requests", "sizeLimit", "storage", "overhead", "capacity"})
 _LONGEST_NAME = 128
 """Of a field manager, by the API's own rule."""
@@ -142,6 +144,8 @@ def _compare(want: Json, have: Json, present: bool, steps: Steps, owned: Owners)
     if want is None:
         return  # null asks for nothing to be there: the server's default is not known here
     name = next((step for step in reversed(steps) if isinstance(step, str)), "")
+    if name in _FILLED and isinstance(want, dict) and isinstance(have, dict) and _FILLED[name] not in want:
+        have = {key: value for key, value in have.items() if key != _FILLED[name]}
     if isinstance(want, dict) and want and not (isinstance(steps[-1], Item) and not present):
         whole = name in ATOMIC or any(not tree for tree in owned.inside(steps))
         if not whole and (isinstance(have, dict) or not present):
