@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite(  # before whatever imports them first
+    "jobform.testing.backend_contract", "jobform.testing.backend_faults", "jobform.testing.backend_fixtures",
+    "jobform.testing.store_contract", "tests.sandboxed",
+)
+
 Jobform = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PRIVATE = ("JOBFORM_", "GITHUB_", "XDG_")

@@ -179,7 +179,7 @@ class Fireworks:
     # --- output ---------------------------------------------------------------------------------------------------------
 
     def _logs(self, job: Job, call: Call) -> Json:
-        """Backwards from the newest record, or with startFromHead forwards from the oldest."""
+        """Backwards from the newest record, or with startFromHead forwards from the oldest; each page is oldest first."""
         forwards = call.first("startFromHead") == "true"
         chosen = {int(value) for key, value in call.query if key == "ranks"}
         start = _moment(call.first("startTime"))
@@ -191,9 +191,9 @@ class Fireworks:
         after = _read_token(call.first("pageToken"), same)
         done = int(after[0]) if after else 0
         size = min(_MOST_LOG, int(call.first("pageSize", "0")) or _LOG_PAGE)
-        ordered = records if forwards else records[::-1]
-        page = ordered[done : done + size]
-        more = {"nextPageToken": _token((done + size, ""), same)} if len(ordered) > done + size else {}
+        first = done if forwards else max(0, len(records) - done - size)
+        page = records[first : len(records) - done if not forwards else done + size]
+        more = {"nextPageToken": _token((done + size, ""), same)} if len(records) > done + size else {}
         return {"entries": [{"logTime": _time(at), "rank": rank, "message": text} for at, rank, text in page], **more}
 
 

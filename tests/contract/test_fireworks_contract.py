@@ -1,5 +1,7 @@
 """The fireworks backend keeps the backend contract, over HTTP."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -35,3 +37,10 @@ class TestFireworks(SandboxContract):
             return Submission(address, {"node_pool_id": "pool", "command": ["true"], "env": HINTS[wish]})
 
         return make
+
+    @pytest.fixture
+    def relabel(self) -> Callable[[Submission], Submission]:
+        def changed(submission: Submission) -> Submission:
+            return replace(submission, spec={**submission.spec, "display_name": "another"}, changes=(("display_name",),))
+
+        return changed

@@ -83,7 +83,8 @@ class Fireworks:
 
     def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
         value = self._read(id)
-        return None if value is None or is_absent(value) else shaped(seen_of, value, "batch job")
+        seen = shaped(seen_of, value, "batch job") if value is not None else None
+        return None if seen is None or is_absent(value) else seen
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         """Newest first."""

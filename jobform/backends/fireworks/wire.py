@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from jobform.backends.remote import Seen, moment, phase_of
@@ -84,9 +85,9 @@ def state_of(value: Json) -> str:
 def is_absent(value: Json) -> bool:
     """Whether a job counts as gone although it is still shown: it had ended, and is being removed.
 
-    One that had not ended may run until it is really gone.
+    One that had not ended may run until it is really gone. Raises ValueError for an end that is no time.
     """
-    return isinstance(value, dict) and value.get("state") == "DELETING" and bool(value.get("endTime"))
+    return isinstance(value, dict) and value.get("state") == "DELETING" and _ended(value) is not None
 
 
 def seen_of(value: Json) -> Seen:
@@ -104,10 +105,10 @@ def seen_of(value: Json) -> Seen:
     actual = Actual(
         phase, _status(value) or _SAID.get(word, ""), "user_error" if phase is Phase.FAILED else None,
         word if phase in ENDED else "", started_at=_started(value, phase, created), fields=_fields(value), warnings=warnings,
-        ended_at=timestamp(ended) if phase in ENDED and (ended := _moment(value, "endTime")) else None,
+        ended_at=_ended(value) if phase in ENDED else None,
     )
     if is_absent(value):  # it has ended, nobody knows how any more: whoever asks for it alone is told that it is gone
-        actual = Actual(Phase.FAILED, actual.detail, "lost", word, ended_at=timestamp(created) if created else None)
+        actual = replace(actual, phase=Phase.FAILED, class_="lost", native_reason=word, ended_at=_ended(value))
     return Seen(found[1], mark if isinstance(mark, str) else "", actual, _text(value, "displayName"), created,
                 whole=not is_absent(value))
 
@@ -146,6 +147,11 @@ def _started(value: Mapping[str, Json], phase: Phase, created: datetime | None) 
     if started is None and phase in (Phase.RUNNING, Phase.SUCCEEDED):
         started = created
     return timestamp(started) if started else None
+
+
+def _ended(value: Mapping[str, Json]) -> str | None:
+    ended = _moment(value, "endTime")
+    return timestamp(ended) if ended else None
 
 
 def _status(value: Mapping[str, Json]) -> str:
