@@ -55,33 +55,34 @@ class Base:
 
 def base_url(
     setting: str | None, variables: Collection[str], default: str | None, own: Collection[str], environ: Mapping[str, str],
+    key: str = "url",
 ) -> Base:
     """The address from the first variable that is set, else from the backend's `url`, else the default.
 
-    own: the hosts of the service itself. Raises BackendError for what is no address, for a host that may not have credentials,
-    and where there is none at all.
+    own: the hosts of the service itself. key: what the backend calls its setting. Raises BackendError for what is no address, for
+    a host that may not have credentials, and where there is none at all.
     """
     name = next((name for name in variables if environ.get(name)), None)
     if name is not None:
         return Base(_checked(environ[name], name), name)
     if setting is None and default is None:
-        raise BackendError("there is no address to call", f"set {' or '.join(variables)}, or `url` of the backend")
+        raise BackendError("there is no address to call", f"set {' or '.join(variables)}, or `{key}` of the backend")
     if setting is None:
         return Base(default or "", "the service's own address")
-    url = _checked(setting, "url")
+    url = _checked(setting, key)
     parts = urlsplit(url)
     host = parts.hostname or ""
     allowed = environ.get(ALLOW_HOSTS, "").lower().replace(",", " ").split()
     if not is_loopback(host):
         if not _is_one_of(host, [*own, *allowed]):
             raise BackendError(
-                f"credentials are not sent to {host}", f"`url` of the backend names it; {ALLOW_HOSTS}={host} allows it",
+                f"credentials are not sent to {host}", f"`{key}` of the backend names it; {ALLOW_HOSTS}={host} allows it",
             )
         if parts.scheme != "https" and not _is_one_of(host, allowed):
             raise BackendError(
                 f"credentials are not sent to {host} unencrypted", f"write https://, or allow it with {ALLOW_HOSTS}={host}",
             )
-    return Base(url, "`url` of the backend")
+    return Base(url, f"`{key}` of the backend")
 
 
 def is_loopback(host: str) -> bool:

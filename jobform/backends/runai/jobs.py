@@ -89,7 +89,7 @@ class JobsBackend:
             except BackendError as error:
                 answers[ref] = ReadError(error.summary, error.detail, retryable=False)
         for project, jobs in by_project.items():
-            listed = {each.id: each for each in self._views(project)} if len(jobs) > FEW else {}
+            listed = {each.id: each for each in self._views(project)[0]} if len(jobs) > FEW else {}
             for ref, job in jobs.items():
                 found = listed.get(job.id)
                 answers[ref] = self._told(job, found) if found else self._one(job)
@@ -117,22 +117,32 @@ class JobsBackend:
             if is_absence(error):
                 return []
             raise
-        found = self._read_views(value)
+        found, broken = self._read_views(value)
+        if broken:
+            raise BackendError(f"what the service says of {name} cannot be read", next(iter(broken.values())))
         if found and not any(each.name == name for each in found):
             raise BackendError(f"the service was asked for {name} and tells of other jobs", f"such as {found[0].name}")
         return [each for each in found if each.name == name]
 
-    def _views(self, project: str) -> Sequence[View]:
-        found = self._read_views(self._site.rest.get(f"{_JOBS}/{segment(project)}"))
-        return [each for each in found if each.project == project]
+    def _views(self, project: str) -> tuple[Sequence[View], Mapping[str, str]]:
+        """The project's jobs, and why others cannot be read, by name: what somebody else made must not hide ours."""
+        found, broken = self._read_views(self._site.rest.get(f"{_JOBS}/{segment(project)}"))
+        return [each for each in found if each.project == project], broken
 
-    def _read_views(self, value: Json) -> Sequence[View]:
+    def _read_views(self, value: Json) -> tuple[Sequence[View], Mapping[str, str]]:
         now = self._clock.now()
-        try:
-            return [view(item, now) for item in _data(value, "jobs")]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            detail = f"{type(error).__name__}: {str(error)[:200]}"
-            raise BackendError("the service's answer is no list of jobs", detail) from error
+        found = []
+        broken: dict[str, str] = {}
+        for item in _data(value, "jobs"):
+            try:
+                found.append(view(item, now))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                name = item.get("name") if isinstance(item, dict) else None
+                detail = f"{type(error).__name__}: {str(error)[:200]}"
+                if not isinstance(name, str):
+                    raise BackendError("the service's answer is no list of jobs", detail) from error
+                broken[name] = detail
+        return found, broken
 
     # --- marks --------------------------------------------------------------------------------------------------------
 
@@ -143,8 +153,12 @@ class JobsBackend:
         project = self._site.project
         asked_at = self._clock.now()
         if len(marks) > FEW:
-            by_name = {each.name: each for each in self._views(project)}
-            return {mark: self._judge(mark, by_name.get(mark.name), asked_at) for mark in marks}
+            found, broken = self._views(project)
+            by_name = {each.name: each for each in found}
+            return {
+                mark: Unknown(f"what the service says of {mark.name} cannot be read: {broken[mark.name]}") if mark.name in broken
+                else self._judge(mark, by_name.get(mark.name), asked_at) for mark in marks
+            }
         return {mark: self._judge(mark, next(iter(self._named(project, mark.name)), None), asked_at) for mark in marks}
 
     def _judge(self, mark: Mark, found: View | None, asked_at: datetime) -> Found | Absent | Unknown:
@@ -257,11 +271,11 @@ class JobsBackend:
 
     def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
         """id: a job's name, as people see it, or its id."""
-        found = next((each for each in self._views(self._site.project) if id in (each.name, each.id)), None)
+        found = next((each for each in self._views(self._site.project)[0] if id in (each.name, each.id)), None)
         return _sighting(found) if found else None
 
     def list(self) -> Iterator[Sighting]:
-        found = sorted(self._views(self._site.project), key=lambda each: (each.created, each.name), reverse=True)
+        found = sorted(self._views(self._site.project)[0], key=lambda each: (each.created, each.name), reverse=True)
         return (_sighting(each) for each in found)
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:

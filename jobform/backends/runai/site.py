@@ -77,9 +77,7 @@ class Site:
                 )
             auth = fallback
         else:
-            auth = base_url(setting, ("RUNAI_AUTH_URL",), None, OWN, self._environ)
-            if auth.source == "`url` of the backend":
-                auth = Base(auth.url, "`auth_url` of the backend")
+            auth = base_url(setting, ("RUNAI_AUTH_URL",), None, OWN, self._environ, "auth_url")
         rest = Rest(auth, _Sent(), self.clock, self._environ, explain=explain)
         return self._by_control_plane(rest) if self.api == "workloads" else self._by_realm(rest)
 

@@ -1,0 +1,93 @@
+"""A sandbox of Run:ai, and backends on it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobform.backends.runai.type import TYPE
+from jobform.model.clock import SystemClock
+from jobform.model.job import BackendBlock
+from jobform.model.values import Json
+from jobform.protocols import Backend, Mark, Place, Submission, no_effect, timestamp
+from jobform.sandbox.faults import Fault
+from jobform.sandbox.host import Sandbox
+from jobform.sandbox.ledger import Entry
+from jobform.sandbox.runai import Runai
+from jobform.sandbox.wire import Call
+from jobform.sandbox.world import Job
+from jobform.testing.marks import make_mark
+from tests.sandboxed import SPEED, QuickClock, assert_no_bugs
+
+JOBS: dict[str, Json] = {"project": "team-a"}
+WORKLOADS: dict[str, Json] = {"project": "team-a", "api": "workloads"}
+RUNS: dict[str, Json] = {"SANDBOX_QUEUED": "0", "SANDBOX_SECONDS": "inf"}
+WAITS: dict[str, Json] = {"SANDBOX_QUEUED": "inf"}
+
+
+class Desk:
+    """One sandbox with what tests ask of it. backend: opens one, with further variables, where None takes one away."""
+
+    def __init__(self, sandbox: Sandbox, directory: Path) -> None:
+        self.sandbox = sandbox
+        self._directory = directory
+
+    def backend(self, settings: dict[str, Json] = JOBS, **variables: str | None) -> Any:
+        environ = {"HOME": str(self._directory), **self.sandbox.variables, **variables}
+        place = Place(self._directory, QuickClock(), no_effect, {key: value for key, value in environ.items() if value is not None})
+        opened: Backend = TYPE.open(BackendBlock("gpu", "runai", dict(settings)), place)
+        return opened
+
+    @property
+    def service(self) -> Runai:
+        found = self.sandbox.servers["runai"].service
+        assert isinstance(found, Runai)
+        return found
+
+    @property
+    def calls(self) -> list[Call]:
+        return list(self.sandbox.servers["runai"].calls)
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """By name."""
+        return {str(job.extra["name"]): job for job in self.sandbox.world("runai").jobs.values()}
+
+    def requests(self, method: str, path: str) -> list[Entry]:
+        """What the ledger has of this method and exact path."""
+        entries = self.sandbox.ledger.entries("request")
+        return [entry for entry in entries if entry["method"] == method and entry["path"] == path]
+
+    def answer(self, method: str, path: str, body: Json, status: int = 200, times: int = 1000) -> None:
+        """From now on, calls of this method and path are answered so."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        kind = "text/html" if isinstance(body, str) else "application/json"
+        self.fault(Fault(method=method, path=path, times=times, status=status, body=text, headers={"Content-Type": kind}))
+
+    def fault(self, *rules: Fault) -> None:
+        self.sandbox.faults.set(list(rules))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Sandbox(speed=SPEED, only=frozenset({"runai"}), record=True) as sandbox:
+        yield Desk(sandbox, tmp_path)
+        assert_no_bugs(sandbox.ledger.entries())
+
+
+Make = Callable[..., Submission]
+
+
+def submission(env: dict[str, Json] | None = None, **spec: Any) -> Submission:
+    whole: dict[str, Json] = {"image": "python:3.12", "env": RUNS if env is None else env, **spec}
+    return Submission("job", whole, whole)
+
+
+def mark(number: int = 1, *, begun: float | None = None, name: str | None = None, spec: dict[str, Json] | None = None) -> Mark:
+    """Begun so many seconds ago, long ago by default."""
+    made = make_mark("job", number, lineage="runai")
+    at = made.begun_at if begun is None else timestamp(SystemClock().now().fromtimestamp(
+        SystemClock().now().timestamp() - begun, SystemClock().now().tzinfo))
+    return Mark(made.address, number, made.token, name or made.name, made.text, at, spec or {})
