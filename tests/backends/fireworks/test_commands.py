@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobform.sandbox.faults import Fault
-from jobform.sandbox.world import State
+from jobform.sandbox.world import Course, State
 from tests.backends.fireworks.conftest import FOREVER, JOBS, Desk
 
 TRAIN: Mapping[str, Any] = {"node_pool_id": "pool", "command": ["echo", "hello world"], "display_name": "train"}
@@ -201,3 +201,50 @@ def test_validate_tells_every_mistake_where_it_stands(desk: Desk) -> None:
     for words in ('"image" and "environment_id" exclude each other', "short id of a node pool", "at least 1"):
         assert words in told
     assert told.count("jobs/jobs.yaml:") >= 3
+
+
+# --- runs that were made elsewhere ------------------------------------------------------------------------------------------
+
+
+def made_elsewhere(desk: Desk, **body: Any) -> str:
+    """The id of a job that somebody made by hand."""
+    world = desk.sandbox.world("fireworks")
+    whole = {"nodePoolId": "pool", "numRanks": 1, "envVars": dict(FOREVER), **body}
+    with world.held():
+        world.add("byhand", "", whole, Course.of(FOREVER))
+    return "byhand"
+
+
+@pytest.mark.parametrize(("spec", "body"), [
+    ({"command": ["echo", "a b"]}, {"shellExecutor": {"command": "echo 'a b'"}}),
+    ({"shell_executor": {"command": "echo hi"}}, {"shellExecutor": {"command": "echo hi"}}),
+    ({"shell_executor": {"command": "echo $A | cat"}, "shared": True},
+     {"shellExecutor": {"command": "echo $A | cat"}, "shared": True}),
+    ({"python_executor": {"target_type": "MODULE", "target": "t"}, "display_name": "n"},
+     {"pythonExecutor": {"targetType": "MODULE", "target": "t"}, "displayName": "n"}),
+    ({"notebook_executor": {"notebook_filename": "n"}, "environment_id": "e"},
+     {"notebookExecutor": {"notebookFilename": "n"}, "environmentId": "e", "snapshotId": "e-latest"}),
+])
+def test_an_equal_run_is_taken_over(desk: Desk, spec: dict[str, Any], body: dict[str, Any]) -> None:
+    run = made_elsewhere(desk, **body)
+    desk.write({"train": {"node_pool_id": "pool", "env": FOREVER, **spec}})
+    desk.run("import", "train", run)
+    desk.run("plan", "--detailed-exitcode")
+    assert desk.posts() == 0
+
+
+@pytest.mark.parametrize(("spec", "body", "told"), [
+    ({"shell_executor": {"command": "b"}}, {"shellExecutor": {"command": "a | b"}}, "shell_executor"),
+    ({"command": ["b"]}, {"shellExecutor": {"command": "a"}}, "spec.command"),
+    ({"command": ["b"]}, {"pythonExecutor": {"targetType": "MODULE", "target": "t"}}, "python_executor"),
+    ({"command": ["b"], "shared": True}, {"shellExecutor": {"command": "b"}}, "spec.shared"),
+    ({"command": ["b"]}, {"shellExecutor": {"command": "b"}, "envVars": {**FOREVER, "X": "1"}}, "spec.env.X"),
+    ({"command": ["b"]}, {"shellExecutor": {"command": "b"}, "imageRef": "other"}, "spec.image"),
+    ({"command": ["b"]}, {"shellExecutor": {"command": "b"}, "nodePoolId": "other"}, "spec.node_pool_id"),
+])
+def test_another_run_is_not_taken_over_unseen(desk: Desk, spec: dict[str, Any], body: dict[str, Any], told: str) -> None:
+    run = made_elsewhere(desk, **body)
+    desk.write({"train": {"node_pool_id": "pool", "env": FOREVER, **spec}})
+    done = desk.run("import", "train", run, exits=1)
+    assert told in done.stdout + done.stderr
+    assert "train" not in desk.run("status").stdout

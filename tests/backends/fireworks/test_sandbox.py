@@ -21,19 +21,31 @@ FOREVER = {"SANDBOX_QUEUED": "0", "SANDBOX_SECONDS": "inf"}
 Ask = Callable[..., tuple[int, Any]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running() -> Iterator[Sandbox]:
     with Sandbox(speed=50.0, only=frozenset({"fireworks"})) as sandbox:
         yield sandbox
         assert not list(sandbox.ledger.entries("bug"))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def world(running: Sandbox) -> World:
-    return running.world("fireworks")
+    """Empty at the start of each test."""
+    world = running.world("fireworks")
+    with world.held():
+        world.jobs.clear()
+    return world
 
 
 @pytest.fixture
+def frozen(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which stands still until its only item is changed."""
+    clock = [world.now() + 1]
+    monkeypatch.setattr(world, "now", lambda: clock[0])
+    return clock
+
+
+@pytest.fixture(scope="module")
 def ask(running: Sandbox) -> Ask:
     """`ask(method, path, body, headers)`: status and JSON of a plain HTTP client."""
 
@@ -149,7 +161,7 @@ def test_what_can_be_changed(ask: Ask) -> None:
         assert "cannot be changed" in error["message"]
 
 
-def test_cancel(ask: Ask, world: World) -> None:
+def test_cancel(ask: Ask) -> None:
     run = ask("POST", JOBS, {**BODY, "envVars": {"SANDBOX_QUEUED": "inf"}})[1]["name"].rpartition("/")[2]
     assert ask("POST", f"{JOBS}/{run}:cancel", {}) == (200, {})
     assert ask("GET", f"{JOBS}/{run}")[1]["state"] == "CANCELLED"
@@ -158,27 +170,23 @@ def test_cancel(ask: Ask, world: World) -> None:
     assert ask("POST", f"{JOBS}/nobody:cancel", {})[1]["code"] == 5
 
 
-def test_a_cancelled_run_stops_after_a_moment(ask: Ask, world: World) -> None:
+def test_a_cancelled_run_stops_after_a_moment(ask: Ask, frozen: list[float]) -> None:
     run = ask("POST", JOBS, {**BODY, "envVars": FOREVER})[1]["name"].rpartition("/")[2]
-    clock = [world.now()]
-    world.now = lambda: clock[0]
     assert ask("GET", f"{JOBS}/{run}")[1]["state"] == "RUNNING"
     ask("POST", f"{JOBS}/{run}:cancel", {})
     assert ask("GET", f"{JOBS}/{run}")[1]["state"] == "CANCELLING"
-    clock[0] += 1
+    frozen[0] += 1
     shown = ask("GET", f"{JOBS}/{run}")[1]
     assert (shown["state"], "endTime" in shown) == ("CANCELLED", True)
 
 
-def test_a_deleted_job_is_shown_for_a_moment(ask: Ask, world: World) -> None:
+def test_a_deleted_job_is_shown_for_a_moment(ask: Ask, frozen: list[float]) -> None:
     run = ask("POST", JOBS, {**BODY, "envVars": FOREVER})[1]["name"].rpartition("/")[2]
-    clock = [world.now()]
-    world.now = lambda: clock[0]
     assert ask("DELETE", f"{JOBS}/{run}") == (200, {})
     assert ask("GET", f"{JOBS}/{run}")[1]["state"] == "DELETING"
     assert [job["state"] for job in ask("GET", JOBS)[1]["batchJobs"]] == ["DELETING"]
     assert ask("DELETE", f"{JOBS}/{run}")[1]["code"] == 9
-    clock[0] += 1
+    frozen[0] += 1
     assert ask("GET", f"{JOBS}/{run}")[1]["code"] == 5
     assert ask("DELETE", f"{JOBS}/{run}")[0] == 404
 

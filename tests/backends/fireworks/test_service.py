@@ -40,12 +40,12 @@ def made(backend: RemoteBackend, ref: Ref) -> Actual:
 
 
 def test_a_live_run_that_is_being_deleted_is_live_until_it_is_gone(
-    backend: RemoteBackend, start: Start, sandbox: Sandbox,
+    backend: RemoteBackend, start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ref, mark = start("job"), make_mark("job")
     world = sandbox.world("fireworks")
     clock = [world.now()]
-    world.now = lambda: clock[0]  # time stands still
+    monkeypatch.setattr(world, "now", lambda: clock[0])  # time stands still
     backend._service.delete(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]
     actual = made(backend, ref)
     assert (actual.phase, actual.detail) == (Phase.RUNNING, "it is being deleted")
@@ -55,13 +55,15 @@ def test_a_live_run_that_is_being_deleted_is_live_until_it_is_gone(
     assert read_one(backend, ref) == Gone()
 
 
-def test_an_ended_run_that_is_being_deleted_is_gone_and_was_made(backend: RemoteBackend, start: Start, sandbox: Sandbox) -> None:
+def test_an_ended_run_that_is_being_deleted_is_gone_and_was_made(
+    backend: RemoteBackend, start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     refs = [start(f"job{index}", env={"SANDBOX_QUEUED": "0", "SANDBOX_SECONDS": "0"}) for index in range(12)]
     world = sandbox.world("fireworks")
     with world.held():
         pass
     clock = [world.now() + 1]
-    world.now = lambda: clock[0]
+    monkeypatch.setattr(world, "now", lambda: clock[0])
     with world.held():
         assert all(job.over for job in world.jobs.values())
     backend.delete(refs[0])
