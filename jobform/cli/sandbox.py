@@ -1,10 +1,10 @@
 """sandbox: servers of the remote services on this machine, for one command or until ^C."""
 
+import os
 import shlex
 import signal
 import subprocess
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ Examples:
   jobform sandbox -- jobform apply --auto-approve          # one command against the sandbox
   jobform sandbox --speed 10                               # until ^C; prints the `export` lines
   jobform sandbox --fault 'service=otoy method=POST drop=after' -- jobform apply --auto-approve
-  jobform sandbox --jobs-run local --ledger calls.jsonl -- make test
+  jobform sandbox --jobs-run local --ledger calls.jsonl -- jobform apply --auto-approve
 
 \b
 A fault is words: where (service=, method=, path=, both as regular expressions; skip=, times=)
@@ -57,11 +57,11 @@ def sandbox(
     with started as running:
         if command:
             return _run(target, command, running.variables)
-        for name, value in running.variables.items():
-            target.print(f"export {name}={shlex.quote(value)}")
-        target.say("The servers run until ^C.\n")
-        with _stopping() as stopped:
-            stopped.wait()
+        with _stopping() as wait:
+            for name, value in running.variables.items():
+                target.print(f"export {name}={shlex.quote(value)}")
+            target.say("The servers run until ^C.\n")
+            wait()
     return 0
 
 
@@ -92,13 +92,18 @@ def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that ^C, TERM and HUP set."""
-    stopped = threading.Event()
+def _stopping() -> Iterator[Callable[[], bytes]]:
+    """A function that returns after ^C, TERM or HUP, also when that came before it was called.
+
+    A pipe, not an event: a handler runs in the thread that waits, which may hold the event's lock just then.
+    """
+    waiting, asked = os.pipe()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    known = {number: signal.signal(number, lambda *_: stopped.set()) for number in numbers}
+    known = {number: signal.signal(number, lambda *_: os.write(asked, b"x")) for number in numbers}
     try:
-        yield stopped
+        yield lambda: os.read(waiting, 1)
     finally:
         for number, handler in known.items():
             signal.signal(number, handler)
+        os.close(waiting)
+        os.close(asked)

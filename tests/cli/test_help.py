@@ -37,6 +37,7 @@ EXAMPLES = [
     for match in re.finditer(r"^  jobform .*$", command.epilog or "", re.MULTILINE)
 ]
 ELSEWHERE = {
+    "jobform sandbox --speed 10",  # stays until ^C: sandbox/test_command
     "jobform apply", "jobform destroy",  # ask on a terminal: test_prompts
     "jobform state resolve train --not-submitted", "jobform state resolve train --found ID",
     "jobform state resolve train --ended",  # need a submission whose fate is unknown: test_state_commands

@@ -1,0 +1,219 @@
+"""`jobform sandbox` as a command: what it runs, how it ends, and that nothing is left of it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from jobform.sandbox.host import Sandbox
+from tests.conftest import Jobform
+from tests.sandbox.test_process import gone, wait_for
+from tests.support import project
+
+JOB: dict[str, Any] = {"backend": "fw", "spec": {"node_pool_id": "pool", "command": ["true"]}}
+URL = "FIREWORKS_BASE_URL"
+
+
+@pytest.fixture(autouse=True)
+def path(bin_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that the sandbox runs find `jobform`."""
+    monkeypatch.setenv("PATH", f"{bin_directory}:{os.environ['PATH']}")
+
+
+def make(directory: Path, **jobs: Any) -> Path:
+    return project(directory, jobs or {"train": JOB}, {"fw": {"type": "fireworks"}})
+
+
+@contextmanager
+def started(bin_directory: Path, *arguments: str, cwd: Path, **env: str) -> Iterator["subprocess.Popen[str]"]:
+    """The command while it runs, in a process group of its own, as a terminal would start it."""
+    process = subprocess.Popen(
+        [str(bin_directory / "jobform"), "sandbox", *arguments], cwd=cwd, env=os.environ | env, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, process_group=0,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def closed(url: str) -> bool:
+    parts = urlsplit(url)
+    with socket.socket() as one:
+        return one.connect_ex((parts.hostname or "", parts.port or 0)) != 0
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143)])
+def test_its_exit_code_is_the_commands(jobform: Jobform, script: str, code: int) -> None:
+    assert jobform("sandbox", "--", "sh", "-c", script).returncode == code
+
+
+def test_options_of_the_command_are_its_own(jobform: Jobform) -> None:
+    done = jobform("sandbox", "--speed", "5", "--", "sh", "-c", 'echo "$@"', "sh", "--speed", "x", "--help", "--", "-h")
+    assert (done.returncode, done.stdout) == (0, "--speed x --help -- -h\n"), done
+
+
+def test_variables_of_the_sandbox_win(jobform: Jobform) -> None:
+    """Whatever account somebody has, its credentials do not meet the sandbox, nor the sandbox's that account."""
+    done = jobform("sandbox", "--", "env", env={"FIREWORKS_API_KEY": "canary", URL: "https://canary.example", "MINE": "1"})
+    assert "canary" not in done.stdout
+    assert "MINE=1\n" in done.stdout
+    assert re.search(rf"^{URL}=http://127\.0\.0\.1:\d+$", done.stdout, re.MULTILINE)
+
+
+def test_what_is_no_command(jobform: Jobform) -> None:
+    done = jobform("sandbox", "--", "no-such-program")
+    assert done.returncode == 64
+    assert "no-such-program" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code", "word"), [
+    (["--fault", "status=503 when=now"], 64, "when=now"), (["--fault", "path=( drop=after"], 64, "regular expression"),
+    (["--speed", "0"], 64, "--speed"), (["--jobs-run", "remote"], 64, "local"), (["--ledger", "no/such/dir"], 3, "no/such/dir"),
+])
+def test_options_that_are_wrong(jobform: Jobform, arguments: list[str], code: int, word: str) -> None:
+    done = jobform("sandbox", *arguments, "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (code, ""), done
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_variables_that_a_shell_can_take(bin_directory: Path, tmp_path: Path) -> None:
+    with started(bin_directory, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        with Sandbox() as every:
+            expected = len(every.variables)
+        while len(lines) < expected:
+            lines.append(process.stdout.readline())
+        assert all(re.fullmatch(r"export [A-Z][A-Z0-9_]*=\S+\n", line) for line in lines), lines
+        shown = subprocess.run(["sh", "-c", f"{''.join(lines)}\necho ${URL}"], capture_output=True, text=True, check=True).stdout
+        assert not closed(shown.strip())
+        urls = [value for line in lines if (value := shlex.split(line)[1].partition("=")[2]).startswith("http:")]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert "until ^C" in process.communicate()[1]
+    assert urls
+    assert all(map(closed, urls))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_when_it_is_asked_to(bin_directory: Path, tmp_path: Path, number: int) -> None:
+    with started(bin_directory, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 2
+
+
+def test_an_interrupt_at_the_terminal_is_the_commands_to_answer(bin_directory: Path, tmp_path: Path) -> None:
+    script = f"trap 'sleep 0.2; echo saved; exit 130' INT; echo $$ > {tmp_path}/up; while :; do sleep 0.01; done"
+    with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
+        wait_for(tmp_path / "up")
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "saved\n")
+    assert "Traceback" not in err
+
+
+def test_a_request_to_end_reaches_the_command(bin_directory: Path, tmp_path: Path) -> None:
+    script = f"trap 'echo saved; exit 143' TERM; echo $$ > {tmp_path}/up; while :; do sleep 0.01; done"
+    with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
+        wait_for(tmp_path / "up")
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out.splitlines()[-1]) == (143, "saved")
+
+
+def test_local_jobs_really_run_and_end_with_the_sandbox(jobform: Jobform, tmp_path: Path) -> None:
+    spec = {"node_pool_id": "pool", "env": {"WHO": "you", "TOLD": f"{tmp_path}/told"}}
+    failing = {"backend": "fw", "spec": {**spec, "command": ["sh", "-c", "echo hello $WHO; echo x > $TOLD; exit 7"]}}
+    endless = {"backend": "fw", "spec": {**spec, "command": ["sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 1000"]}}
+    directory = make(tmp_path / "p", failing=failing, endless=endless)
+    script = (
+        "jobform apply --auto-approve --detach; "
+        f"while ! test -s {tmp_path}/pid || ! test -s {tmp_path}/told; do sleep 0.05; done; jobform logs failing"
+    )
+    done = jobform("sandbox", "--jobs-run", "local", "--ledger", str(tmp_path / "calls"), "--", "sh", "-c", script, cwd=directory)
+    assert done.returncode == 0, done
+    assert "hello you" in done.stdout, done
+    entries = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    states = [each["state"] for each in entries if each["event"] == "state"]
+    assert "failed" in states
+    time.sleep(0.05)
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob(f"jobform-sandbox-*/{tmp_path.name}"))
+
+
+def test_without_the_option_jobs_only_seem_to_run(jobform: Jobform, tmp_path: Path) -> None:
+    spec = {"node_pool_id": "pool", "command": ["touch", str(tmp_path / "ran")], "env": {"SANDBOX_EXIT": "1"}}
+    directory = make(tmp_path / "p", train={"backend": "fw", "spec": spec})
+    done = jobform("sandbox", "--speed", "50", "--", "jobform", "apply", "--auto-approve", cwd=directory)
+    assert done.returncode == 8, done
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("rule", "code", "posts"), [
+    ("method=POST status=429", 0, 2), ("method=POST drop=before", 7, 1), ("method=POST status=400 skip=1", 0, 1),
+])
+def test_faults_and_ledger(jobform: Jobform, tmp_path: Path, rule: str, code: int, posts: int) -> None:
+    directory = make(tmp_path / "p")
+    arguments = ["--speed", "50", "--fault", f"service=fireworks {rule}", "--ledger", "../calls"]
+    done = jobform("sandbox", *arguments, "--", "jobform", "apply", "--auto-approve", "--detach", cwd=directory)
+    assert done.returncode == code, done
+    entries = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    requests = [each for each in entries if each["event"] == "request"]
+    assert sum(each["method"] == "POST" for each in requests) == posts
+    assert sum(each["fault"] is not None for each in requests) == ("skip" not in rule)
+
+
+def test_speed(jobform: Jobform, tmp_path: Path) -> None:
+    slow = {"backend": "fw", "spec": {**JOB["spec"], "env": {"SANDBOX_SECONDS": "300"}}}
+    directory = make(tmp_path / "p", train=slow)
+    began = time.monotonic()
+    done = jobform("sandbox", "--speed", "1000", "--", "jobform", "apply", "--auto-approve", cwd=directory)
+    assert done.returncode == 0, done
+    assert time.monotonic() - began < 10
+
+
+def test_without_the_extra_there_is_a_hint(jobform: Jobform, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, package=None: None if name == 'moto' else find(name, package)\n",
+    )
+    done = jobform("sandbox", "--", "echo", "ran", env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (64, ""), done
+    assert "pip install 'jobform[sandbox]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_is_up_in_well_under_a_second(tmp_path: Path) -> None:
+    """What takes long is loaded by whoever needs it; the machine may be busy, so the best of some tries counts."""
+    code = (
+        "import sys, time\nbegan = time.perf_counter()\nfrom jobform.sandbox.host import Sandbox\n"
+        "with Sandbox(): print(time.perf_counter() - began, 'moto' in sys.modules, 'boto3' in sys.modules)"
+    )
+    found = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        seconds, *loaded = done.stdout.split()
+        assert loaded == ["False", "False"]
+        found.append(float(seconds))
+    assert min(found) < 0.8
