@@ -55,6 +55,28 @@ def test_a_live_job_is_stopped_only_by_a_yes(desk: Desk) -> None:
     desk.run("cancel", "train")
     assert jobs(desk)[0].state in (State.CANCELLING, State.CANCELLED)
     desk.run("destroy", "--auto-approve")
+    assert jobs(desk) == []
+
+
+def test_destroy_with_a_yes_stops_waits_and_removes(desk: Desk) -> None:
+    desk.write({"train": {**TRAIN, "env": FOREVER}})
+    desk.run("apply", "--auto-approve", "--detach")
+    desk.run("status")
+    desk.run("destroy", "--auto-approve", "--allow-cancel", "train")
+    assert jobs(desk) == []
+    states = [entry["state"] for entry in desk.sandbox.ledger.entries("state")]
+    assert states == ["queued", "running", "cancelling", "cancelled", "removed"]
+
+
+def test_a_replacement_starts_after_the_end_of_what_it_replaces(desk: Desk) -> None:
+    desk.write({"train": {"spec": {**TRAIN, "env": FOREVER}, "on_change_while_running": "cancel"}})
+    desk.run("apply", "--auto-approve", "--detach")
+    desk.run("status")
+    desk.write({"train": {"spec": {**TRAIN, "num_ranks": 2}, "on_change_while_running": "cancel"}})
+    desk.run("apply", "--auto-approve")
+    states = [entry["state"] for entry in desk.sandbox.ledger.entries("state")]
+    assert states.index("cancelled") < len(states) - 1 - states[::-1].index("queued")
+    assert desk.posts() == 2
 
 
 def test_what_may_change_is_changed_in_place(desk: Desk) -> None:
