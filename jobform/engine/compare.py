@@ -204,21 +204,9 @@ def in_place(
     result: dict[str, Json] = deepcopy(dict(applied))
     old, new = schema.normalise(dict(applied)), schema.normalise(dict(wanted))
     for path in _differing(schema, old, new):
-        if schema.rule(path).mutable not in allowed or below(dotted_field(path), fixed):
-            continue
-        value = _get(wanted, path)
-        holder: Json = result
-        for part in path[:-1]:
-            if isinstance(holder, dict) and isinstance(part, str):
-                holder = holder.setdefault(part, {})
-            elif isinstance(holder, list):
-                holder = holder[_index(holder, part) if isinstance(part, str) else part]
-        last = path[-1]
-        if isinstance(holder, dict) and isinstance(last, str):
-            if value is _MISSING:
-                holder.pop(last, None)
-            else:
-                holder[last] = deepcopy(value)  # type: ignore[assignment]  # _get returns JSON or the marker
+        if not path or schema.rule(path).mutable not in allowed or below(dotted_field(path), fixed):
+            continue  # no path: one of the two is empty, and each field of the other has its own
+        _put(result, path, _get(wanted, path))
     return result
 
 

@@ -1,7 +1,9 @@
 """Runs that jobform did not record: taking one over, and listing those that nobody accounts for."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import chain
 from shlex import quote
 
@@ -10,7 +12,15 @@ from jobform.engine.compare import Compared, compare_run, compare_told
 from jobform.engine.moves import concrete_moves
 from jobform.engine.plan import desired_of
 from jobform.engine.refresh import first_look, observe, observe_orphans
-from jobform.model.address import MarkParts, format_address, mark_hash, mark_parts, parse_address, token
+from jobform.model.address import (
+    MarkParts,
+    format_address,
+    mark_hash,
+    mark_parts,
+    parse_address,
+    remote_name,
+    token,
+)
 from jobform.model.claims import Takeover
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import BackendError, FailedError, InputError
@@ -19,11 +29,15 @@ from jobform.model.job import Job
 from jobform.model.state import Accepted, Attempt, Phase, Record, RunChange, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
-from jobform.protocols import Backend, Comparing, Importing, Scope, Sighting
+from jobform.protocols import Backend, Comparing, Importing, Scope, Sighting, timestamp
 from jobform.run.session import Session
 from jobform.schema import SpecSchema
 
 LOST = "lost"
+
+_LONGEST_NAME = 253
+_NAME = re.compile(rf"[a-z0-9][a-z0-9.-]{{0,{_LONGEST_NAME - 1}}}")
+"""A name that an object may have, and the file of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +264,29 @@ def _attempt(session: Session, job: Job, found: Found, asserted: tuple[str, ...]
     if parts is not None and (parts.lineage, parts.address) == (mark_hash(state.lineage), mark_hash(job.address)):
         number = max(number, parts.attempt)
     return Attempt(
-        n=number, token=token(state.lineage, job.address, number), name=sighting.name or sighting.id,
+        n=number, token=token(state.lineage, job.address, number), name=_name(sighting, state.lineage, job.address, number),
         mark=sighting.mark if parts else "", backend=job.backend, scope=found.scope.text, generation=job.generation,
         fingerprint=schema.fingerprint(spec, job.inputs), rules=schema.rules_version, spec=digest(spec),
         body_hash=digest({"type": job.type, "spec": spec}), run=session.new_run(), begun_at=at,
-        submitted_at=sighting.created_at or at, ref=sighting.ref.value, inputs=job.inputs, held=schema.holds_back(spec),
+        submitted_at=_moment(sighting.created_at) or at, ref=sighting.ref.value, inputs=job.inputs, held=schema.holds_back(spec),
         asserted=asserted,
     )
+
+
+def _name(sighting: Sighting, lineage: str, address: str, number: int) -> str:
+    """The run's own name where it can name an object or a file, else its id made so."""
+    made = re.sub(r"[^a-z0-9]+", "-", sighting.id.lower())[:_LONGEST_NAME].strip("-")
+    plain = (name for name in (sighting.name, sighting.id, made) if _NAME.fullmatch(name))
+    return next(plain, remote_name(lineage, address, number))
+
+
+def _moment(text: str | None) -> str | None:
+    """A service's time as the state writes it, None for what is none."""
+    try:
+        found = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return timestamp(found if found.tzinfo else found.replace(tzinfo=UTC)) if found else None
 
 
 def _events(session: Session, job: Job, attempt: Attempt, found: Found) -> tuple[list[Event], tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """`import`, `orphans`: a run that exists is never made again, never taken from somebody else, and none of ours is overlooked."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobform.plugins import Registry
 from jobform.protocols import Actual, Difference, Sighting
 from jobform.run import claims, orphans
 from jobform.run.planning import copy_of
+from jobform.run.session import log_name
 from jobform.testing.reference import ReferenceBackend, ReferenceType
 from jobform.testing.service import Order
 from tests.engine.lab import Lab, acting, reasons
@@ -535,6 +537,9 @@ HOSTILE: dict[str, Callable[[Sighting], Sighting]] = {
     "a huge number": lambda one: replace(one, mark=one.mark.replace("-1-", f"-{'9' * 40}-")),
     "fields of no shape": lambda one: replace(one, actual=replace(one.actual, fields={"command": {"a": [None]}, "env": 7})),
     "odd names": lambda one: replace(one, name="\x1b[2J\u202e", id="\x00"),
+    "a name that is a path": lambda one: replace(one, name="../../etc/passwd", id="arn:aws:Braket/X"),
+    "a time that is none": lambda one: replace(one, created_at="yesterday"),
+    "a time without a zone": lambda one: replace(one, created_at="2026-01-02T03:04:05"),
 }
 
 
@@ -554,6 +559,30 @@ def test_hostile_words_of_a_service(lab: Lab, how: str, monkeypatch: pytest.Monk
     taken = take(lab, "train", run)
     assert taken.recorded or taken.differences
     assert isinstance(lab.plan().digest, str)
+    for attempt in lab.state.jobs["train"].attempts if taken.recorded else ():
+        assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", attempt.name), "its log is kept in a file of this name"
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", attempt.submitted_at)
+        with lab.session() as session:
+            session.store.keep(log_name(attempt), b"log")
+
+
+@pytest.mark.parametrize(("name", "run", "expected"), [
+    ("train-1a2b3c4d-1", "x", "train-1a2b3c4d-1"), ("", "8f2c41ab", "8f2c41ab"), ("Nightly run", "8f2c41ab", "8f2c41ab"),
+    ("", "arn:aws:braket:us-east-1:1:job/Ab-c", "arn-aws-braket-us-east-1-1-job-ab-c"),
+    ("", "\u65e5\u672c", "train-"),
+])
+def test_what_an_attempt_is_called(lab: Lab, name: str, run: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(lab, train={"spec": LONG})
+    there, lookup = made(lab, LONG), ReferenceBackend.lookup
+
+    def called(self: ReferenceBackend, _run: str) -> Sighting | None:
+        found = lookup(self, there)
+        return replace(found, name=name, id=run) if found else None
+
+    monkeypatch.setattr(ReferenceBackend, "lookup", called)
+    take(lab, "train", run)
+    got = lab.state.jobs["train"].attempts[0].name
+    assert got == expected or (expected == "train-" and got.startswith(expected))
 
 
 def test_orphans_of_a_kind_are_told_in_order(lab: Lab) -> None:

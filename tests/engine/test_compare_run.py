@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobform.engine.compare import Compared, compare_run, spec_changes
+from jobform.engine.compare import Compared, compare_run, in_place, spec_changes
 from jobform.schema import SpecSchema
 from jobform.testing.fields import SPEC
 
@@ -94,3 +94,13 @@ def test_what_was_declared_is_left_as_it_was() -> None:
     declared = {"env": {"A": "1"}}
     compare(declared, {"env": {"A": "2", "B": "3"}})
     assert declared == {"env": {"A": "1"}}
+
+
+@pytest.mark.parametrize(("applied", "wanted"), [
+    ({"containers": [{"name": "a", "image": "1"}]}, {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}),
+    ({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]}, {"containers": [{"name": "b", "image": "3"}]}),
+    ({"labels": {"a": "1"}}, {"labels": {"b": "2"}, "note": "x"}), ({"labels": {"a": "1"}}, {}),
+])
+def test_an_update_of_items_that_come_and_go_touches_no_other(applied: dict[str, Any], wanted: dict[str, Any]) -> None:
+    updated = in_place(SCHEMA, applied, wanted, ("always", "queued", "suspended", "never"))
+    assert {key: value for key, value in updated.items() if value} == wanted
