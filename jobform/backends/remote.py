@@ -252,7 +252,10 @@ def moment(value: Json) -> datetime | None:
     if not isinstance(value, str):
         raise ValueError(f"a time is a text, not {value!r}")
     found = datetime.fromisoformat(value)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as error:  # in the first or the last hours that a calendar has
+        raise ValueError(f"{value!r} is no time that can be") from error
 
 
 def phase_of(word: str, words: Mapping[str, Phase]) -> tuple[Phase, tuple[str, ...]]:
@@ -267,5 +270,5 @@ def shaped(read: Callable[[Json], Seen], value: Json, what: str) -> Seen:
     """A run out of an answer. Raises BackendError, never anything else, for one that is not what the service documents."""
     try:
         return read(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BackendError(f"the service's answer is no {what}", f"{type(error).__name__}: {str(error)[:200]}") from error
