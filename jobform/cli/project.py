@@ -90,10 +90,13 @@ Examples:
   jobform schema jobs         # the schema of jobs/*.yaml
   jobform schema local        # the schema of `spec` on the local backend
   jobform schema kubernetes   # the same in a cluster, with what each key means
+  jobform schema fireworks --format markdown    # its fields as a table
 """)
 @click.argument("name", required=False)
+@click.option("--format", "format_", type=click.Choice(["json", "markdown"]), default="json", show_default=True,
+              help="json: the schema. markdown: a table of its fields.")
 @click.pass_context
-def schema(ctx: click.Context, /, name: str | None) -> int:
+def schema(ctx: click.Context, /, name: str | None, format_: str) -> int:
     """Print a JSON Schema, or list them."""
     from jobform.schema import document_names, load_document
 
@@ -106,6 +109,11 @@ def schema(ctx: click.Context, /, name: str | None) -> int:
         near = suggest(name, names)
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(names)}"
         raise InputError.of("unknown_schema", f"there is no schema {name!r}", hint=hint)
+    if format_ == "markdown":
+        from jobform.schema_table import markdown
+
+        target.print(markdown(load_document(name)))
+        return 0
     target.print(json.dumps(load_document(name), indent=2))
     return 0
 
