@@ -226,12 +226,14 @@ class Braket:
         script = _object(_object(body["algorithmSpecification"]).get("scriptModeConfig"))
         if not script:
             return None
-        self._bucket(_target(body)[0])
+        source, results = str(script["s3Uri"]).partition("://")[2].partition("/"), _target(body)
+        self._bucket(results[0])
+        places = (("get_object", source[0], source[2]), ("put_object", *results))
+        fetch, put = (self._s3.generate_presigned_url(name, {"Bucket": bucket, "Key": key}) for name, bucket, key in places)
         return Command((sys.executable, str(Path(__file__).with_name("braket_container.py"))), {
             "AMZN_BRAKET_JOB_NAME": str(body["jobName"]), "AMZN_BRAKET_SCRIPT_ENTRY_POINT": str(script["entryPoint"]),
-            "AMZN_BRAKET_DEVICE_ARN": str(_object(body["deviceConfig"])["device"]),
-            "SANDBOX_SOURCE": f"{self._services['s3']}/{str(script['s3Uri']).partition('://')[2]}",
-            "SANDBOX_RESULTS": f"{self._services['s3']}/{'/'.join(_target(body))}",
+            "AMZN_BRAKET_DEVICE_ARN": str(_object(body["deviceConfig"])["device"]), "SANDBOX_SOURCE": fetch,
+            "SANDBOX_RESULTS": put,
             "SANDBOX_PARAMETERS": json.dumps(_object(body.get("hyperParameters"))),
         })
 

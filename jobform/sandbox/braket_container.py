@@ -14,6 +14,8 @@ import tarfile
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+_PATIENCE = 30.0
+
 EMPTY = {
     "braketSchemaHeader": {"name": "braket.jobs_data.persisted_job_data", "version": "1"}, "dataDictionary": {},
     "dataFormat": "plaintext",
@@ -28,7 +30,7 @@ def main() -> None:
     os.environ |= {
         "AMZN_BRAKET_HP_FILE": str(Path("hyperparameters.json").absolute()), "AMZN_BRAKET_JOB_RESULTS_DIR": str(results),
     }
-    with urlopen(os.environ["SANDBOX_SOURCE"]) as answer:  # noqa: S310  # the sandbox's own S3
+    with urlopen(os.environ["SANDBOX_SOURCE"], timeout=_PATIENCE) as answer:  # noqa: S310  # the sandbox's own S3
         source = answer.read()
     with tarfile.open(fileobj=io.BytesIO(source)) as tar:
         tar.extractall("program", filter="data")
@@ -40,8 +42,9 @@ def main() -> None:
         getattr(importlib.import_module(module), function)()
     else:
         runpy.run_module(module, run_name="__main__")
-    address = os.environ["SANDBOX_RESULTS"]
-    urlopen(Request(address, data=packed(results), method="PUT")).close()  # noqa: S310  # as above
+    headers = {"Content-Type": "application/gzip"}
+    request = Request(os.environ["SANDBOX_RESULTS"], packed(results), headers, method="PUT")  # noqa: S310  # as above
+    urlopen(request, timeout=_PATIENCE).close()  # noqa: S310  # as above
 
 
 def packed(directory: Path | None) -> bytes:

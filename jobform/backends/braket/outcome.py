@@ -57,7 +57,7 @@ def outcome_of(job: Mapping[str, Json], *, started: bool) -> Outcome:
         return Outcome(phase, _detail(word, job, events), None, "", None, warnings)
     found = _EXIT.search(reason)
     code = int(found[1]) if found else None
-    return Outcome(phase, reason, _class_of(reason, code), reason, code, warnings)
+    return Outcome(phase, "", _class_of(reason, code), reason, code, warnings)
 
 
 def _class_of(reason: str, code: int | None) -> str:
