@@ -123,12 +123,25 @@ def compare_run(
 
 
 def compare_told(
-    schema: SpecSchema, declared: Mapping[str, Json], told: Iterable[Difference], is_secret: Callable[[Json], bool],
+    schema: SpecSchema, declared: Mapping[str, Json], told: Iterable[Difference], reported: Mapping[str, Json],
+    is_secret: Callable[[Json], bool],
 ) -> Compared:
-    """The same of a backend that compares itself. Its values are its service's own, so what differs has no place in a spec."""
-    seen = [replace(each, sensitive=each.sensitive or is_secret(each.after)) for each in drift_seen(schema, declared, told, ())]
-    unknown = tuple(sorted(dotted_field(path) for path, _ in deferred(dict(declared))))
-    return Compared(tuple(seen), unknown, dict(declared))
+    """The same of a backend that compares itself. reported: what it reports in the vocabulary of the spec; nothing for one that
+    compares every field in its service's own words, whose values have no place in a spec.
+    """
+    differing, spec = tuple(told), deepcopy(dict(declared))
+    drifted = drift_seen(schema, declared, differing, ())
+    seen = [replace(each, sensitive=each.sensitive or is_secret(each.after)) for each in drifted]
+    asserted = {path for path, _ in deferred(dict(declared))}
+    if reported:
+        have = schema.normalise(dict(reported))
+        for path, _ in _leaves(schema, schema.normalise(dict(declared)), ()):
+            if _get(have, path) is _MISSING and all(path[: len(each.path)] != each.path for each in differing):
+                asserted.add(path if path[0] in reported else path[:1])
+        for field, each in zip(seen, differing, strict=True):
+            _put(spec, each.path, each.value if each.present and not field.sensitive else _MISSING)
+    above = {path for path in asserted if not any(path[:depth] in asserted for depth in range(1, len(path)))}
+    return Compared(tuple(seen), tuple(sorted(dotted_field(path) for path in above)), spec)
 
 
 def _is_difference(rule: Rule, path: Path, old: Mapping[Path, Json], new: Mapping[Path, Json]) -> bool:

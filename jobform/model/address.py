@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from jobform.model.values import Json, digest
@@ -19,6 +19,7 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, Json] = {"true": True, "false": False, "null": None}
 _PATTERN = re.compile(r"[a-z*][a-z0-9_*-]{0,126}")
 _MARK = re.compile(r"jf1-([0-9a-f]{16})-([0-9a-f]{16})-([0-9]{1,9})-([0-9a-f]{16})")
+_TAIL = re.compile(r".*-([0-9a-f]{8})-([0-9]{1,9})")
 _SLUG, _REMOTE, _LONGEST_NUMBER = 28, 42, 300
 
 
@@ -108,7 +109,7 @@ def token(lineage: str, address: str, attempt: int) -> str:
 
 def remote_name(lineage: str, address: str, attempt: int) -> str:
     """A name for one attempt on a backend: at most 42 characters of [a-z0-9-], starting with a letter."""
-    tail = f"-{digest([lineage, address])[:8]}-{attempt}"
+    tail = f"-{_name_hash(lineage, address)}-{attempt}"
     slug = re.sub(r"[^a-z0-9]+", "-", address.lower()).strip("-")
     if not slug[:1].isalpha():
         slug = f"j-{slug}" if slug else "j"
@@ -139,6 +140,26 @@ def mark_parts(text: str) -> MarkParts | None:
     """The parts of `mark_text`, None for a text that is no mark of jobform's."""
     found = _MARK.fullmatch(text)
     return MarkParts(found[1], found[2], int(found[3]), found[4]) if found else None
+
+
+def name_hashes(lineage: str, addresses: Iterable[str]) -> dict[str, str]:
+    """Addresses by what names of their runs have of them."""
+    return {_name_hash(lineage, address): address for address in addresses}
+
+
+def parts_of(mark: str, name: str, lineage: str, named: Mapping[str, str]) -> MarkParts | None:
+    """What the mark of a run says; where it carries none, what a name says that `remote_name` made. named: from `name_hashes`.
+
+    A mark that is none of jobform's says nothing, whatever the name.
+    """
+    tail = _TAIL.fullmatch(name)
+    if mark or tail is None or tail[1] not in named:
+        return mark_parts(mark)
+    return MarkParts(mark_hash(lineage), mark_hash(named[tail[1]]), int(tail[2]), "")
+
+
+def _name_hash(lineage: str, address: str) -> str:
+    return digest([lineage, address])[:8]
 
 
 def mark_hash(text: str) -> str:

@@ -17,7 +17,9 @@ from jobform.model.address import (
     format_address,
     mark_hash,
     mark_parts,
+    name_hashes,
     parse_address,
+    parts_of,
     remote_name,
     token,
 )
@@ -85,7 +87,7 @@ def take_over(session: Session, text: str, run: str, options: ImportOptions) -> 
         )
         if fields and not options.accept_differences:
             return seen, ()
-        if fields and isinstance(session.places.backend(job.backend), Comparing):
+        if fields and isinstance(session.places.backend(job.backend), Comparing) and not sighting.actual.fields:
             raise FailedError.of(
                 "cannot_differ", f"the run {run} differs from what is declared, and a {job.type} run cannot be recorded as it is",
                 detail=f"differing: {', '.join(field.path for field in fields[:5])}", address=job.address,
@@ -175,7 +177,9 @@ def _find(session: Session, job: Job, run: str) -> Found:
             detail=f"this is where backend {job.backend!r} looks; the setting that decides it is {scope.source}",
             hint="`jobform orphans --all` lists what runs there and nobody accounts for",
         )
-    return Found(sighting, scope, mark_parts(sighting.mark), compared)
+    state = session.manager.state
+    named = name_hashes(state.lineage, (job.address, *state.jobs, *state.tombstones))
+    return Found(sighting, scope, parts_of(sighting.mark, sighting.name, state.lineage, named), compared)
 
 
 def _compared(session: Session, job: Job, backend: Backend, sighting: Sighting) -> Compared:
@@ -185,7 +189,8 @@ def _compared(session: Session, job: Job, backend: Backend, sighting: Sighting) 
         return any(is_token(text) or session.masker.mask(text) != text for text in _texts(value))
 
     if isinstance(backend, Comparing):
-        return compare_told(schema, job.spec, backend.differences(job.spec, sighting.actual), is_secret)
+        told = backend.differences(job.spec, sighting.actual)
+        return compare_told(schema, job.spec, told, sighting.actual.fields, is_secret)
     return compare_run(schema, job.spec, sighting.actual.fields, is_secret, job.locate)
 
 
@@ -265,9 +270,9 @@ def _attempt(session: Session, job: Job, found: Found, asserted: tuple[str, ...]
         number = max(number, parts.attempt)
     return Attempt(
         n=number, token=token(state.lineage, job.address, number), name=_name(sighting, state.lineage, job.address, number),
-        mark=sighting.mark if parts else "", backend=job.backend, scope=found.scope.text, generation=job.generation,
-        fingerprint=schema.fingerprint(spec, job.inputs), rules=schema.rules_version, spec=digest(spec),
-        body_hash=digest({"type": job.type, "spec": spec}), run=session.new_run(), begun_at=at,
+        mark=sighting.mark if mark_parts(sighting.mark) else "", backend=job.backend, scope=found.scope.text,
+        generation=job.generation, fingerprint=schema.fingerprint(spec, job.inputs), rules=schema.rules_version,
+        spec=digest(spec), body_hash=digest({"type": job.type, "spec": spec}), run=session.new_run(), begun_at=at,
         submitted_at=_moment(sighting.created_at) or at, ref=sighting.ref.value, inputs=job.inputs, held=schema.holds_back(spec),
         asserted=asserted,
     )

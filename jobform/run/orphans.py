@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 
 from jobform.engine.refresh import observe_orphans
-from jobform.model.address import MarkParts, mark_hash, mark_parts
+from jobform.model.address import MarkParts, mark_hash, mark_parts, name_hashes, parts_of
 from jobform.model.claims import Orphan, Orphans, Unlisted, Why
 from jobform.model.errors import BackendError, FailedError, InputError, JobformError
 from jobform.model.state import ENDED, Attempt, Op, Phase, State, Tombstone
@@ -95,6 +95,7 @@ class _Search:
         self._addresses = {
             mark_hash(address): address for address in (*self._declared, *self._state.tombstones, *self._state.jobs)
         }
+        self._named = name_hashes(self._state.lineage, self._addresses.values())
         self._met: set[tuple[str, Ref]] = set()
         self._seen_left: dict[str, tuple[str, Sighting]] = {}
         self.found: list[Orphan] = []
@@ -175,7 +176,7 @@ class _Search:
 
     def _judge(self, backend: str, scope: Scope, sighting: Sighting, *, importable: bool) -> Iterator[Orphan]:
         """What is to be told of one run: nothing, when the state accounts for it or another project does."""
-        parts, known = mark_parts(sighting.mark), self._known
+        parts, known = parts_of(sighting.mark, sighting.name, self._state.lineage, self._named), self._known
         left = known.left_as(sighting, parts, scope)
         if left is not None:
             self._seen_left[left] = backend, sighting
@@ -216,7 +217,7 @@ def _orphan(
 ) -> Orphan:
     return Orphan(
         backend, sighting.id, sighting.name, sighting.actual.phase, why, sighting.actual.detail, address,
-        parts.attempt if parts else None, sighting.mark if parts else "", sighting.created_at, hint,
+        parts.attempt if parts else None, sighting.mark if mark_parts(sighting.mark) else "", sighting.created_at, hint,
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from jobform.model.address import remote_name
+from jobform.model.state import State
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.host import Sandbox
 from jobform.schema import load_document
@@ -185,14 +187,36 @@ def test_every_service_gives_back_what_it_was_given(name: str, tmp_path: Path, c
         assert state is not None
         runs = {address: str(record.last.ref["id"]) for address, record in state.jobs.items() if record.last}  # type: ignore[index,call-overload]
         assert runs.keys() == specs.keys()
-        desk.lose_state()
-        for address, run in runs.items():
-            done = desk("import", address, run, "--take-over", "--format", "json", env=secrets)
+        accounted = valid(desk("orphans", "--format", "json"), "orphans")
+        assert (accounted["orphans"], accounted["unlisted"]) == ([], [])
+        forget_everything(desk)
+        found = valid(desk("orphans", "--format", "json", "--all"), "orphans")["orphans"]
+        told = {one["address"]: one["id"] for one in found if one["why"] == "unrecorded"}
+        assert told.keys() == {address for address in runs if is_marked(name, address, state)}
+        for address, run in (runs | told).items():
+            done = desk("import", address, run, "--format", "json", env=secrets)
             assert valid(done, "import")["differences"] == []
         made = len(sandbox.world(service.TYPE.name).jobs)
+        assert desk("orphans", "--exit-code").stdout.startswith("No orphans")
         desk("plan", "--detailed-exitcode", env=secrets)
         assert len(sandbox.world(service.TYPE.name).jobs) == made
         assert_no_bugs(sandbox.ledger.entries())
+
+
+def is_marked(service: str, address: str, state: State) -> bool:
+    """Whether a run says whose it is: by its mark, else by its name, if jobform gave it."""
+    attempt = state.jobs[address].attempts[0]
+    named = attempt.name == remote_name(state.lineage, address, attempt.n)
+    return service in ("braket", "fireworks", "otoy") or (service == "runai" and named)
+
+
+def forget_everything(desk: Desk) -> None:
+    """The state is that of this project still, and knows nothing: as one that was restored from before."""
+    document = desk("state", "pull").json
+    document |= {"jobs": {}, "tombstones": {}}
+    del document["checksum"]
+    (desk.directory / "empty.json").write_text(json.dumps(document))
+    desk("state", "push", "--force", "empty.json")
 
 
 def secret_names(specs: Mapping[str, Any]) -> set[str]:

@@ -1,17 +1,17 @@
 """`import`, `orphans`: a run that exists is never made again, never taken from somebody else, and none of ours is overlooked."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from jobform.engine.manager import Manager
 from jobform.engine.record import fold
 from jobform.engine.todo import Call, World, todo
-from jobform.model.address import mark_text
+from jobform.model.address import mark_text, remote_name
 from jobform.model.claims import Orphan, Orphans, Takeover, Why
 from jobform.model.errors import BackendError, FailedError, InputError, JobformError
 from jobform.model.event import Event, Imported
@@ -315,26 +315,66 @@ class Plain(ReferenceType):
 
 
 class Telling(ReferenceType):
-    """It compares runs itself."""
+    """It compares runs itself, in its service's own words: what it was given is known to it alone."""
+
+    fields: ClassVar[bool] = False
 
     def open(self, *given: Any) -> Any:
-        opened = super().open(*given)
+        opened, shows = super().open(*given), self.fields
 
         class Comparer(ReferenceBackend):
+            def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+                found = super().lookup(id)
+                return found and replace(found, actual=told_of(found.actual, shows))
+
+            def read(self, refs: Any) -> Any:
+                return {ref: told_of(one, shows) if isinstance(one, Actual) else one for ref, one in super().read(refs).items()}
+
             def differences(self, spec: Any, actual: Actual) -> list[Difference]:
-                return [Difference(("command",), "theirs")] if actual.fields["command"] != spec["command"] else []
+                assert isinstance(actual.native, Mapping)
+                return [
+                    Difference((key,), actual.native.get(key), key in actual.native)
+                    for key in ("command", "note") if key in spec and actual.native.get(key) != spec[key]
+                ]
 
         opened.__class__ = Comparer
         return opened
 
 
-def test_a_backend_that_compares_itself(lab: Lab) -> None:
+class TellingFields(Telling):
+    """The same with some fields in the vocabulary of the spec."""
+
+    fields: ClassVar[bool] = True
+
+
+def told_of(actual: Actual, shows: bool) -> Actual:
+    shown = {key: actual.fields[key] for key in ("command", "note", "env") if shows and key in actual.fields}
+    return replace(actual, fields=shown, native=dict(actual.fields))
+
+
+def test_a_backend_that_compares_every_field_in_its_own_words(lab: Lab) -> None:
     begin(lab, train={"spec": LONG})
     lab.registry = Registry(backends={"reference": Telling(world=lab.world)}, stores=lab.registry.stores)
     run = made(lab, {**LONG, "command": ["other"]})
     assert [field.path for field in take(lab, "train", run).differences] == ["spec.command"]
     assert refused(lab, "train", run, accept_differences=True) == "cannot_differ"
-    assert take(lab, "train", made(lab, LONG)).recorded
+    taken = take(lab, "train", made(lab, LONG))
+    assert (taken.recorded, taken.asserted) == (True, ())
+    assert reasons(lab.plan())["train"] == "no-op in_progress"
+
+
+def test_a_backend_that_compares_what_it_reports(lab: Lab) -> None:
+    spec = {**LONG, "note": "n", "env": {"A": "1", "B": "{{ secret('B') }}", "C": "3"}}
+    begin(lab, train={"spec": spec})
+    lab.registry = Registry(backends={"reference": TellingFields(world=lab.world)}, stores=lab.registry.stores)
+    run = made(lab, {**LONG, "command": ["other"], "env": {"A": "1"}})
+    taken = take(lab, "train", run, accept_differences=True)
+    assert [field.path for field in taken.differences] == ["spec.command", "spec.note"]
+    assert taken.asserted == ("spec.env.B", "spec.env.C", "spec.seconds")
+    state = lab.state
+    applied = state.spec(state.jobs["train"].attempts[0].spec)
+    assert applied["command"] == ["other"] and "note" not in applied
+    assert reasons(lab.plan())["train"] == "block live"
 
 
 # --- after a loss -------------------------------------------------------------------------------------------------------
@@ -413,6 +453,22 @@ def test_a_run_with_our_mark_that_the_state_does_not_know(lab: Lab) -> None:
     assert f"jobform import train {run}" in found.hint
     take(lab, "train", run)
     assert look(lab).found == ()
+
+
+def test_a_run_without_a_mark_is_ours_by_the_name_that_we_gave_it(lab: Lab) -> None:
+    """Some services keep nothing of ours but a name."""
+    begin(lab, train={"spec": LONG})
+    lineage = lab.state.lineage
+    run = made(lab, LONG, name=remote_name(lineage, "train", 4))
+    made(lab, LONG, name=remote_name("another lineage", "train", 1))
+    made(lab, LONG, mark="of somebody", name=remote_name(lineage, "train", 5))
+    (found,) = look(lab).found
+    assert (found.id, found.why, found.address, found.attempt, found.mark) == (run, Why.UNRECORDED, "train", 4, "")
+    other = made(lab, LONG, name=remote_name(lineage, "first", 9))
+    assert refused(lab, "train", other) == "other_job"
+    assert take(lab, "train", run).attempt == 4
+    assert lab.state.jobs["train"].attempts[0].mark == ""
+    assert told(look(lab)) == {other: Why.UNRECORDED}
 
 
 @pytest.mark.parametrize(("address", "hint"), [
