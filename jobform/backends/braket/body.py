@@ -36,8 +36,8 @@ SHAPE: Tree = {
 """The keys of a spec that have the service's name and shape; a list has the shape of its items."""
 
 
-def wire_body(spec: Mapping[str, Json], mark: Mark, *, role: str | None, source_uri: str | None) -> dict[str, Json]:
-    """The parameters of CreateJob. role: for a job that names none. source_uri: where its packaged source is.
+def wire_body(spec: Mapping[str, Json], mark: Mark, role: str | None) -> dict[str, Json]:
+    """The parameters of CreateJob, without the address of a source that is yet to be uploaded. role: for a job that names none.
 
     Raises BackendError for a job without a role.
     """
@@ -46,8 +46,6 @@ def wire_body(spec: Mapping[str, Json], mark: Mark, *, role: str | None, source_
     assert isinstance(algorithm, dict)
     if (image := spec.get("image")) is not None:
         algorithm["containerImage"] = {"uri": image}
-    if source_uri is not None and isinstance(script := algorithm.get("scriptModeConfig"), dict):
-        algorithm["scriptModeConfig"] = {**script, "s3Uri": source_uri, "compressionType": "GZIP"}
     if isinstance(timeout := spec.get("timeout"), str):
         body["stoppingCondition"] = {"maxRuntimeInSeconds": math.ceil(parse_duration(timeout))}
     if isinstance(given := spec.get("hyper_parameters"), dict):
@@ -61,6 +59,13 @@ def wire_body(spec: Mapping[str, Json], mark: Mark, *, role: str | None, source_
     body.setdefault("jobName", job_name(mark.name))
     body["tags"] = user_tags(spec.get("tags")) | {MARK: mark.text, ADDRESS: tag_value(mark.address)}
     return body | {"clientToken": mark.token}
+
+
+def set_source(body: dict[str, Json], uri: str) -> None:
+    """Name the place of a job's packed source."""
+    algorithm = body["algorithmSpecification"]
+    assert isinstance(algorithm, dict)
+    algorithm["scriptModeConfig"] = {**_object(algorithm["scriptModeConfig"]), "s3Uri": uri, "compressionType": "GZIP"}
 
 
 NO_ROLE = "no role is named for the job"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from jobform.backends.braket.body import MARK, fields_of, fields_of_row, user_tags, wire_body
+from jobform.backends.braket.body import MARK, fields_of, fields_of_row, set_source, user_tags, wire_body
 from jobform.backends.braket.outcome import OVER, STOPPING, ended_moment, outcome_of
 from jobform.backends.braket.source import archive_of, source_of, upload
 from jobform.backends.remote import PageExpiredError, Seen, moment, shaped
@@ -124,12 +124,10 @@ class Braket:
                 return
 
     def create(self, submission: Submission, mark: Mark) -> str:
-        uri = None
-        body = wire_body(submission.spec, mark, role=self.role, source_uri="s3://")  # refuses before anything is uploaded
+        body = wire_body(submission.spec, mark, self.role)  # refuses before anything is uploaded
         if (path := source_of(submission)) is not None:
             archive = archive_of(self._place.project, path, submission)
-            uri = upload(self.aws, archive, *self._code(), "`source_bucket` of the backend")
-            body = wire_body(submission.spec, mark, role=self.role, source_uri=uri)
+            set_source(body, upload(self.aws, archive, *self._code(), "`source_bucket` of the backend"))
         try:
             arn = self.aws.once("braket", "create_job", **body).get("jobArn")
         except AwsError as error:
