@@ -46,7 +46,7 @@ def write_result(project: Path, path: str, name: str, data: bytes) -> None:
 def safe_name(text: str, suffix: str = "") -> str:
     """A file's name out of a text that anybody may have written: no path, nothing hidden, and different for different texts."""
     plain = _UNSAFE.sub("_", text.rpartition("/")[2]).strip(". ")
-    if plain == text and len(text.encode()) <= _MOST_NAME:
+    if plain and plain == text and len(text.encode()) <= _MOST_NAME:
         return f"{text}{suffix}"
     kept = plain.encode()[: _MOST_NAME - 9].decode("utf-8", "ignore")
     return f"{kept or 'file'}-{sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}{suffix}"

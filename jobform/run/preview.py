@@ -106,7 +106,7 @@ def _update(session: Session, state: State, change: Change, last: Attempt) -> In
     spec = in_place(schema, applied, change.spec, changeable(last))
     mark = Mark(change.address, last.n, last.token, last.name, last.mark, last.begun_at, spec)
     fields: tuple[Path, ...] = differing(schema, applied, spec)
-    sent = Submission(change.address, placeholders(spec), spec)
+    sent = Submission(change.address, placeholders(spec), spec, inputs=last.inputs)
     return Intended(Op.UPDATE, sent, mark, Ref.of(last.ref), fields, _partial(spec))
 
 

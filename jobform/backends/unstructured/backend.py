@@ -30,7 +30,7 @@ from jobform.clients.text import short
 from jobform.model.errors import BackendError
 from jobform.model.inputs import accepted_input, size_text
 from jobform.model.job import BackendBlock
-from jobform.model.state import ENDED, Phase
+from jobform.model.state import ENDED, Op, Phase
 from jobform.model.values import Json
 from jobform.protocols import (
     UNKNOWN_TEXT,
@@ -262,7 +262,8 @@ class UnstructuredBackend(RemoteBackend):
     def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
         """Whether the files can be sent, and the templates are known. One call in all, and only where templates are named."""
         del parallelism
-        named = {str(one.submission.spec["template_id"]) for one in intended if "template_id" in one.submission.spec}
+        specs = [one.submission.spec for one in intended if one.op is Op.SUBMIT]
+        named = {str(spec["template_id"]) for spec in specs if "template_id" in spec}
         known, unheard = self._templates(named - {UNKNOWN_TEXT})
         return {one.mark.address: self._forecast(one, known, unheard) for one in intended}
 
@@ -295,6 +296,8 @@ class UnstructuredBackend(RemoteBackend):
             return named, f"whether the template exists could not be asked: {error.summary}"
 
     def _forecast(self, one: Intended, known: Collection[str], unheard: str) -> Forecast:
+        if one.op is not Op.SUBMIT:
+            return Forecast("ok")  # nothing is sent
         try:
             self._jobs.check_files(one.submission)
         except BackendError as error:

@@ -84,11 +84,9 @@ def seen_of(value: Json, now: datetime) -> Seen:
 
 
 def _moment(value: Json) -> datetime | None:
-    try:
-        found = moment(value)
-        return found if found is None or _YEARS[0] <= found.year <= _YEARS[1] else None
-    except OverflowError:
-        return None
+    """A time that can be counted with, None for another."""
+    found = moment(value)
+    return found if found is not None and _YEARS[0] <= found.year <= _YEARS[1] else None
 
 
 def runtime_of(value: Json) -> timedelta | None:
@@ -135,11 +133,11 @@ class FailedFile:
 
 def details_of(value: Json) -> Details:
     """Raises BackendError for what are no details."""
-    if not isinstance(value, dict) or not isinstance(value.get("node_stats") or [], list):
+    stats = value.get("node_stats") if isinstance(value, dict) else None
+    word = value.get("processing_status") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(stats, list | None) or not isinstance(word, str):
         raise BackendError("the service's answer is no details of a job")
-    stats = value.get("node_stats") or []
-    assert isinstance(stats, list)
-    return Details(_text(value.get("processing_status")), _text(value.get("message")), tuple(_nodes(stats)))
+    return Details(_text(word), _text(value.get("message")), tuple(_nodes(stats or [])))
 
 
 def failed_of(value: Json) -> list[FailedFile]:
