@@ -99,7 +99,9 @@ def compare_run(
     locate: Locate = nowhere,
 ) -> Compared:
     """Every field that a service reports, as its run was not made by us: also those that were never declared, unless they are
-    empty or filled in by the service. is_secret: whether a value that it reports may be neither shown nor kept.
+    empty, filled in by the service, or the name of a run that nobody named.
+
+    is_secret: whether a value that it reports may be neither shown nor kept.
     """
     wanted, found = schema.normalise(dict(declared)), schema.normalise(dict(seen))
     assert isinstance(wanted, dict) and isinstance(found, dict), "normalising keeps the shape"
@@ -112,7 +114,7 @@ def compare_run(
         rule, unresolved = schema.rule(path), path in old and next(deferred(old[path]), None) is not None
         if path in old and (rule.write_only or (unresolved and (path not in new or _alike(old[path], new[path])))):
             asserted.add(path)
-        elif not _is_difference(rule, path, old, new):
+        elif not _is_difference(rule, path, old, new) or (path not in old and _is_name(schema, path)):
             continue
         else:
             field = _field(rule, path, declared, seen, source="actual", range_=locate(("spec", *path)))
@@ -152,6 +154,14 @@ def _is_difference(rule: Rule, path: Path, old: Mapping[Path, Json], new: Mappin
         return False  # what it holds on the other side is told field by field
     inside = any(is_deferred(old.get(path[:depth])) for depth in range(1, len(path)))
     return path in old or not (rule.write_only or rule.backend_default or inside)
+
+
+def _is_name(schema: SpecSchema, path: Path) -> bool:
+    """Whether a field is the one by which a user names the run."""
+    value: Json = "name"
+    for part in reversed(path):
+        value = {str(part): value}
+    return isinstance(value, dict) and schema.given_name(value) is not None
 
 
 def _alike(want: Json, have: Json) -> bool:

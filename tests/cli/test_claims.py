@@ -46,7 +46,7 @@ class Desk:
     def __call__(self, *arguments: str, exits: int = 0, env: Mapping[str, str] | None = None) -> Result:
         environ = {**self.sandbox.variables, "HOME": str(self.directory), **(env or {})}
         done: Result = self._cli(*arguments, cwd=self.directory, env=environ)
-        assert done.exit == exits, done
+        assert done.exit == exits, str(done)
         assert "Traceback" not in done.stderr and "fault in jobform" not in done.stderr, done
         return done
 

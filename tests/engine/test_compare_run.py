@@ -90,6 +90,14 @@ def test_a_secret_that_the_service_shows_is_hidden_and_not_kept() -> None:
     assert compared.spec == {"command": ["a"], "env": {"B": "2"}}
 
 
+def test_the_name_of_a_run_that_nobody_named_is_no_difference() -> None:
+    properties: Any = SPEC["properties"]
+    named = SpecSchema({**SPEC, "properties": {**properties, "name": {"type": "string", "x-jobform-name": True}}})
+    for declared, differing in (({}, []), ({"name": "mine"}, ["spec.name"])):
+        compared = compare_run(named, declared, {"name": "theirs"}, lambda _value: False)
+        assert [field.path for field in compared.fields] == differing
+
+
 def test_what_was_declared_is_left_as_it_was() -> None:
     declared = {"env": {"A": "1"}}
     compare(declared, {"env": {"A": "2", "B": "3"}})
