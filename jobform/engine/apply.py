@@ -367,10 +367,12 @@ class Scheduler:
         return bool(record.desired and retry_due(record.desired.policy, record.attempts))
 
     def _reached(self, address: str) -> bool:
-        """Whether this is a run that does not end by itself and is where it should be: running."""
+        """Whether this is a run that does not end by itself and is where it should be: running, and nothing waits for its end."""
         record = self.state.jobs.get(address)
         last = record.last if record else None
-        return last is not None and last.phase is Phase.RUNNING and not last.asked_stop and not self._completes(last)
+        if last is None or last.phase is not Phase.RUNNING or last.asked_stop or self._accepted(address):
+            return False
+        return not self._completes(last)
 
     def _accepted(self, address: str) -> bool:
         accepted = self.state.jobs[address].accepted

@@ -57,7 +57,13 @@ class Places:
                         problem.code, f"backends.{dotted((name, *problem.path))}: {problem.summary}", detail=problem.detail,
                         hint=problem.hint, range=block.range,
                     )
-                self._open[name] = self._types(block.type).open(block, self._place)
+                try:
+                    self._open[name] = self._types(block.type).open(block, self._place)
+                except BackendError as error:
+                    raise InputError.of(
+                        "bad_backend", f"backend {name!r} cannot be used: {error.summary}", detail=error.detail,
+                        range=block.range,
+                    ) from error
             return self._open[name]
 
     def scope(self, name: str) -> Scope:

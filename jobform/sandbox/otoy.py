@@ -125,10 +125,11 @@ class Otoy:
         whole: dict[str, Json] = {**_DEFAULTS, **body, "parameters": {"type": "docker", "parameters": container}}
         env = docker.get("env")
         course = _course(whole, env if isinstance(env, dict) else {})
+        runs: list[Json] = [str(uuid.uuid4()) for _ in range(_most_runs(whole))]
         owner = _MARK.match(str(body.get("description", "")))
         job = self._world.add(str(uuid.uuid4()), owner[1] if owner else "", whole, course)
         job.extra["assign_by"] = self._world.after(int(str(whole["max_timeout_assign_ms"])) / 1000)
-        job.extra["runs"] = [str(uuid.uuid4()) for _ in range(_most_runs(whole))]
+        job.extra["runs"] = runs
         return self._shown(job)
 
     def _jobs(self, call: Call) -> list[Job]:

@@ -129,6 +129,41 @@ def test_a_service_that_was_stopped_by_us_is_cancelled(kinded: Lab) -> None:
     assert reasons(kinded.plan()) == {"web": "hold cancelled"}
 
 
+def test_a_service_is_stopped_and_that_is_waited_for(kinded: Lab) -> None:
+    kinded.write({"web": service(grace=5)})
+    assert kinded.apply().exit == 0
+    assert kinded.cancel("web").exit == 0
+    assert last(kinded, "web").phase is Phase.CANCELLED
+
+
+def test_a_service_is_removed_by_a_yes(kinded: Lab) -> None:
+    kinded.write({"web": service(grace=5), "other": {}})
+    assert kinded.apply().exit == 0
+    kinded.write({"other": {}}, removed=[{"job": "web", "cancel": True}])
+    assert kinded.apply(timeout=60.0).exit == 0
+    assert "web" not in kinded.state.jobs
+
+
+def test_a_service_is_replaced_by_a_yes_and_never_twice(kinded: Lab) -> None:
+    kinded.write({"web": service(grace=5)})
+    assert kinded.apply().exit == 0
+    kinded.edit("web", spec={"command": ["serve", "more"]}, on_change_while_running="cancel")
+    assert kinded.apply(timeout=60.0).exit == 0
+    assert (last(kinded, "web").n, last(kinded, "web").phase) == (2, Phase.RUNNING)
+    assert not acting(kinded.plan())
+    kinded.check()
+
+
+def test_a_service_that_may_finish_is_waited_for_to_its_end(kinded: Lab) -> None:
+    kinded.write({"web": service(seconds=20)})
+    assert kinded.apply().exit == 0
+    kinded.edit("web", spec={"command": ["serve", "more"]}, on_change_while_running="finish")
+    assert kinded.apply(timeout=10.0).exit == 9
+    assert kinded.apply(timeout=60.0).exit == 0
+    assert (last(kinded, "web").n, last(kinded, "web").phase) == (2, Phase.RUNNING)
+    kinded.check()
+
+
 def test_what_runs_decides_not_what_the_files_say_today(kinded: Lab) -> None:
     kinded.write({"web": service(), "test": {"needs": ["web"], "spec": {"seconds": 0}}})
     assert kinded.apply().exit == 0

@@ -138,7 +138,7 @@ class Otoy:
             if (all_ is None and len(items) != size) or (all_ is not None and number * size >= all_):
                 return
             if not items:
-                raise BackendError("the list ends early", f"page {number} is empty, and {all_} jobs were announced", retryable=True)
+                raise BackendError("the list ends early", f"page {number} is empty, and {all_} were announced", retryable=True)
         raise BackendError("the list has no end", f"{_MOST_PAGES} pages were read")
 
     def _get(self, path: str, query: Query = ()) -> Json:
@@ -165,9 +165,9 @@ def _envelope(value: Json) -> tuple[list[Json], int, int | None]:
     if not isinstance(value, dict) or not isinstance(items, list):
         raise BackendError("the service's answer is no list", "it has no `data`")
     size, total = value.get("limit"), value.get("total")
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+    if type(total) is not int or total < 0:
         raise BackendError("the service's answer is no list", "its `total` is no number")
-    return items, size if isinstance(size, int) and 0 < size <= _PAGE else _PAGE, total
+    return items, size if type(size) is int and 0 < size <= _PAGE else _PAGE, total
 
 
 def _object(value: Json) -> Mapping[str, Json]:
@@ -207,7 +207,7 @@ class OtoyType:
     name = "otoy"
     completes = True  # but for what the schema calls endless
     max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (2.0, 15.0)
+    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
     foreign_scope = "error"
     secrets_visible = True
 
