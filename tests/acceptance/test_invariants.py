@@ -1,23 +1,43 @@
 """What holds for every example that this machine can run, whatever it does."""
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobform.sandbox.host import Sandbox
+from tests.sandboxed import assert_never_two_live, assert_no_bugs
+
 Jobform = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"errors": "it has none but mistakes", "kubernetes-gpu": "it needs a cluster: tests/kubernetes/test_example.py"}
-EXAMPLES = [path.parent for path in sorted(ROOT.glob("examples/*/jobform.yaml")) if path.parent.name not in ELSEWHERE]
+SERVICES = re.compile(r"\btype: (braket|fireworks|otoy|runai|unstructured)\b")
+EXAMPLES = [
+    pytest.param(path.parent, id=path.parent.name, marks=[pytest.mark.slow] if SERVICES.search(path.read_text()) else [])
+    for path in sorted(ROOT.glob("examples/*/jobform.yaml")) if path.parent.name not in ELSEWHERE
+]
+"""Those of remote services take a while: what they wait for is looked at every few seconds."""
 
 
-@pytest.fixture(params=EXAMPLES, ids=lambda path: path.name)
-def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return copy(request.param, tmp_path / "project")
+@pytest.fixture(params=EXAMPLES)
+def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the project; the services that it names are sandboxed."""
+    project = copy(request.param, tmp_path / "project")
+    named = frozenset(SERVICES.findall((project / "jobform.yaml").read_text()))
+    if not named:
+        yield project
+        return
+    with Sandbox(speed=50, only=named) as sandbox:
+        for name, value in sandbox.variables.items():
+            monkeypatch.setenv(name, value)
+        yield project
+        assert_no_bugs(sandbox.ledger.entries())
+        assert_never_two_live(sandbox.ledger.entries())
 
 
 def copy(source: Path, to: Path) -> Path:
