@@ -371,7 +371,10 @@ class BackendType(Protocol):
 
     @property
     def completes(self) -> bool:
-        """Whether its jobs end by themselves; one that does not is converged while running."""
+        """Whether its jobs end by themselves; one that does not is converged while running.
+
+        Where only some do not, this is true, and the schema lists the values that tell them (`x-jobform-endless`).
+        """
 
     @property
     def max_submitted(self) -> int | None:
