@@ -66,6 +66,7 @@ class Context:
 def failure(error: Exception, context: Context) -> AwsError:
     """An AwsError for whatever boto3 raised; what is not known to have had no effect is ambiguous where the call changes."""
     import botocore.exceptions as known
+    from urllib3.exceptions import HTTPError as BrokenAnswer  # boto3 lets one through when an answer ends early
 
     if isinstance(error, known.ClientError):
         return _refusal(error, context)
@@ -76,7 +77,7 @@ def failure(error: Exception, context: Context) -> AwsError:
         return AwsError(f"no trusted connection to {context.service or 'AWS'} of AWS", f"{_text(error)}; {context.where}")
     if (before := _before_sending(error, context)) is not None:
         return before
-    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | OSError):
+    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | BrokenAnswer | OSError):
         return AwsError(
             f"no whole answer from {context.service} of AWS", f"{context.operation}: {_text(error)}; {context.where}",
             retryable=True, ambiguous=context.changing,

@@ -1,5 +1,6 @@
 """One sandbox for all of these tests, empty for each; a backend on it; and a project for commands."""
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,18 @@ SPEC: dict[str, Json] = {
 RUNS: dict[str, Json] = {"SANDBOX_QUEUED": 0, "SANDBOX_SECONDS": "inf"}
 WAITS: dict[str, Json] = {"SANDBOX_QUEUED": "inf"}
 
+_lineage = [""]
+"""Of the test that runs: the sandbox remembers every token."""
+
 Open = Callable[..., BraketBackend]
 Start = Callable[..., Ref]
+
+
+class Brisk(QuickClock):
+    """The real time, in which nobody sleeps: the paces of the service are tested by themselves."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(min(seconds, 0.001))
 
 
 @pytest.fixture(scope="package")
@@ -41,6 +52,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
     """Without jobs, faults and calls of earlier tests."""
     running.faults.set([])
     running.servers["braket"].calls.clear()
+    _lineage[0] = uuid.uuid4().hex
     before = len(list(running.ledger.entries()))
     yield running
     running.faults.set([])
@@ -57,7 +69,7 @@ def open_backend(sandbox: Sandbox, tmp_path: Path) -> Open:
 
     def opened(environ: Mapping[str, str] | None = None, **settings: Json) -> BraketBackend:
         whole = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", **sandbox.variables, **(environ or {})}
-        place = Place(tmp_path, QuickClock(), no_effect, {key: value for key, value in whole.items() if value})
+        place = Place(tmp_path, Brisk(), no_effect, {key: value for key, value in whole.items() if value})
         block = BackendBlock("qpu", "braket", {"role_arn": ROLE, **settings})
         backend = TYPE.open(block, place)
         assert isinstance(backend, BraketBackend)
@@ -87,7 +99,7 @@ def submission(address: str = "job", **spec: Json) -> Submission:
 
 
 def mark(address: str = "job", attempt: int = 1) -> Mark:
-    return make_mark(address, attempt, lineage="braket tests")
+    return make_mark(address, attempt, lineage=_lineage[0])
 
 
 def posts(sandbox: Sandbox, path: str = "/job") -> int:

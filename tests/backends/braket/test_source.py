@@ -1,0 +1,143 @@
+"""Sources: packed the same way everywhere, uploaded once for each content, and never with another content than was accepted."""
+
+import gzip
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from jobform.backends.braket.backend import BraketBackend
+from jobform.backends.braket.source import pack
+from jobform.model.errors import BackendError
+from jobform.model.inputs import InputFile, hash_input
+from jobform.model.values import Json
+from jobform.protocols import Submission
+from jobform.sandbox.braket import BUCKET
+from jobform.sandbox.host import Sandbox
+from tests.backends.braket.conftest import Open, mark, posts, submission
+
+
+def files(data: bytes) -> list[tuple[str, bytes, int, int, str]]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return [(each.name, tar.extractfile(each).read(), each.mode, each.mtime, each.uname) for each in tar]  # type: ignore[union-attr]
+
+
+def test_an_archive_holds_names_contents_and_the_right_to_execute() -> None:
+    archive = pack([InputFile("b/run.sh", b"#!", executable=True), InputFile("a.py", b"print()")])
+    assert files(archive.data) == [("a.py", b"print()", 0o644, 0, ""), ("b/run.sh", b"#!", 0o755, 0, "")]
+
+
+def test_the_same_content_is_the_same_archive() -> None:
+    one, other = InputFile("a.py", b"1"), InputFile("b.py", b"2")
+    assert pack([one, other]) == pack([other, one])
+    assert pack([one]).data == pack([one]).data
+    different = [pack([one]), pack([other]), pack([InputFile("c.py", b"1")]), pack([InputFile("a.py", b"1", executable=True)])]
+    assert len({each.sha256 for each in different}) == 4
+
+
+def test_the_name_does_not_depend_on_the_compressor() -> None:
+    archive = pack([InputFile("a.py", b"1" * 1000)])
+    again = gzip.compress(gzip.decompress(archive.data), compresslevel=1, mtime=0)
+    assert again != archive.data
+    assert pack([InputFile("a.py", b"1" * 1000)]).sha256 == archive.sha256
+
+
+def job(project: Path, path: str, **spec: Json) -> Submission:
+    whole = submission(algorithm_specification={"script_mode_config": {"entry_point": "vqe:main", "source": path}}, **spec)
+    return replace(whole, inputs={path: hash_input(project, path)})
+
+
+def s3(sandbox: Sandbox) -> Any:
+    return boto3.session.Session("sandbox", "sandbox", region_name="us-east-1").client(
+        "s3", endpoint_url=sandbox.variables["AWS_ENDPOINT_URL_S3"],
+    )
+
+
+def objects(sandbox: Sandbox, prefix: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = s3(sandbox).list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    return found
+
+
+def uri_of(sandbox: Sandbox, arn: Json) -> tuple[str, str]:
+    assert isinstance(arn, dict)
+    body: Any = sandbox.world("braket").jobs[str(arn["id"])].body
+    script = body["algorithmSpecification"]["scriptModeConfig"]
+    assert script["compressionType"] == "GZIP"
+    return tuple(script["s3Uri"].removeprefix("s3://").split("/", 1))
+
+
+def test_a_directory_is_uploaded_once_for_each_content(open_backend: Open, sandbox: Sandbox, tmp_path: Path) -> None:
+    backend = open_backend(source_prefix="once")
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs" / "vqe.py").write_text("print(1)")
+    first = backend.submit(job(tmp_path, "programs"), mark("a"))
+    (uploaded,) = objects(sandbox, "once/")
+    bucket, key = uri_of(sandbox, first.value)
+    assert (bucket, key) == (BUCKET, uploaded["Key"])
+    assert [name for name, *_ in files(s3(sandbox).get_object(Bucket=bucket, Key=key)["Body"].read())] == ["vqe.py"]
+    os.utime(tmp_path / "programs" / "vqe.py", (1, 1))
+    second = backend.submit(job(tmp_path, "programs"), mark("b"))
+    assert uri_of(sandbox, second.value) == (bucket, key)
+    assert objects(sandbox, "once/") == [uploaded], "it is the same object, not another upload of it"
+    (tmp_path / "programs" / "vqe.py").write_text("print(2)")
+    third = backend.submit(job(tmp_path, "programs"), mark("c"))
+    assert uri_of(sandbox, third.value)[1] != key
+    assert len(objects(sandbox, "once/")) == 2
+
+
+def test_a_file_keeps_its_name(backend: BraketBackend, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs" / "vqe.py").write_text("print(1)")
+    bucket, key = uri_of(sandbox, backend.submit(job(tmp_path, "programs/vqe.py"), mark()).value)
+    data = s3(sandbox).get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert [name for name, *_ in files(data)] == ["vqe.py"]
+
+
+def test_what_has_changed_since_it_was_accepted_is_not_sent(backend: BraketBackend, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "vqe.py").write_text("print(1)")
+    accepted = job(tmp_path, "vqe.py")
+    (tmp_path / "vqe.py").write_text("print(2)")
+    with pytest.raises(BackendError, match="has changed since it was accepted") as caught:
+        backend.submit(accepted, mark())
+    assert not caught.value.ambiguous
+    assert not caught.value.retryable
+    assert posts(sandbox) == 0
+
+
+def test_what_was_never_accepted_is_not_sent(backend: BraketBackend, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "vqe.py").write_text("print(1)")
+    with pytest.raises(BackendError, match="never accepted"):
+        backend.submit(replace(job(tmp_path, "vqe.py"), inputs={}), mark())
+    assert posts(sandbox) == 0
+
+
+def test_a_bucket_that_is_not_there(open_backend: Open, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "vqe.py").write_text("print(1)")
+    with pytest.raises(BackendError, match="there is no bucket nobodys-bucket") as caught:
+        open_backend(source_bucket="nobodys-bucket").submit(job(tmp_path, "vqe.py"), mark())
+    assert "`source_bucket` of the backend" in caught.value.detail
+    assert not caught.value.ambiguous
+    assert posts(sandbox) == 0
+
+
+def test_s3_that_cannot_be_reached_starts_no_job(open_backend: Open, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "vqe.py").write_text("print(1)")
+    broken = open_backend({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"})
+    with pytest.raises(BackendError, match="the source could not be uploaded") as caught:
+        broken.submit(job(tmp_path, "vqe.py"), mark())
+    assert caught.value.retryable
+    assert not caught.value.ambiguous
+    assert posts(sandbox) == 0
+
+
+def test_no_role_uploads_nothing(open_backend: Open, sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "vqe.py").write_text("print('no role')")
+    backend = open_backend(role_arn=None, source_prefix="norole")
+    with pytest.raises(BackendError, match="no role"):
+        backend.submit(job(tmp_path, "vqe.py"), mark())
+    assert objects(sandbox, "norole/") == []
