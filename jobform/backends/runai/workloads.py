@@ -90,12 +90,14 @@ class Workloads:
     def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
         kind, run = parts_of(id)
         summary = self._get(f"{_ROOT}/{segment(run)}")
-        if summary is None or (isinstance(summary, dict) and summary.get("deletedAt")):
+        if isinstance(summary, Gone) or (isinstance(summary, dict) and summary.get("deletedAt")):
             return None
         kind = kind or _kind_told(summary) or TRAININGS
         whole = self._get(f"{_ROOT}/{kind}/{segment(run)}")
-        if whole is None:
+        if isinstance(whole, Gone):
             return None
+        if not isinstance(whole, dict):
+            raise BackendError("the service's answer is no workload", f"it is {str(whole)[:100]!r}")
         return shaped(lambda value: _seen(value, whole, kind, self._clock.now()), summary, "workload")
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
@@ -172,13 +174,12 @@ class Workloads:
         kind, run = parts_of(id)
         return f"{_ROOT}/{kind or TRAININGS}/{segment(run)}"
 
-    def _get(self, path: str) -> Json:
-        """None when the service is sure that there is nothing."""
+    def _get(self, path: str) -> "Json | Gone":
         try:
             return self._site.rest.get(path)
         except RestError as error:
             if is_absence(error):
-                return None
+                return Gone()
             raise
 
     def _listed(self, filters: str, query: Query = ()) -> Iterator[Sequence[Json]]:
@@ -324,12 +325,12 @@ def _kind_told(value: Json) -> str:
     return DISTRIBUTED if isinstance(value, dict) and ("distributed" in told or value.get("distributedFramework")) else TRAININGS
 
 
-def _seen(summary: Json, whole: Json, kind: str, now: datetime) -> Seen:
+def _seen(summary: Json, whole: Mapping[str, Json] | None, kind: str, now: datetime) -> Seen:
     """summary: as the list shows it. whole: the workload itself, None where only the list was asked.
 
     Raises KeyError, TypeError or ValueError for what is no workload.
     """
-    if not isinstance(summary, dict) or not (whole is None or isinstance(whole, dict)):
+    if not isinstance(summary, dict):
         raise TypeError("it is no object")
     run, name, word = (summary[key] for key in ("id", "name", "phase"))
     if not isinstance(run, str) or not _is_uuid(run) or not isinstance(name, str) or not isinstance(word, str):

@@ -1,7 +1,9 @@
 """A sandbox of Run:ai, and backends on it."""
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from jobform.sandbox.runai import Runai
 from jobform.sandbox.wire import Call
 from jobform.sandbox.world import Job
 from jobform.testing.marks import make_mark
-from tests.sandboxed import SPEED, QuickClock, assert_no_bugs
+from tests.sandboxed import SPEED, QuickClock, assert_never_two_live, assert_no_bugs, attempt_of
+from tests.support import Result, Warm, project
 
 JOBS: dict[str, Json] = {"project": "team-a"}
 WORKLOADS: dict[str, Json] = {"project": "team-a", "api": "workloads"}
@@ -35,8 +38,9 @@ class Desk:
         self._directory = directory
 
     def backend(self, settings: dict[str, Json] = JOBS, **variables: str | None) -> Any:
-        environ = {"HOME": str(self._directory), **self.sandbox.variables, **variables}
-        place = Place(self._directory, QuickClock(), no_effect, {key: value for key, value in environ.items() if value is not None})
+        given = {"HOME": str(self._directory), **self.sandbox.variables, **variables}
+        environ = {key: value for key, value in given.items() if value is not None}
+        place = Place(self._directory, QuickClock(), no_effect, environ)
         opened: Backend = TYPE.open(BackendBlock("gpu", "runai", dict(settings)), place)
         return opened
 
@@ -70,14 +74,57 @@ class Desk:
         self.sandbox.faults.set(list(rules))
 
 
+class Project(Desk):
+    """A project with one backend, `gpu`, and commands in it."""
+
+    def __init__(self, sandbox: Sandbox, directory: Path, warm: Warm) -> None:
+        super().__init__(sandbox, directory)
+        self.directory = directory
+        self.environ: dict[str, str] = dict(sandbox.variables)
+        self._warm = warm
+
+    def write(self, jobs: Mapping[str, Any], **backend: Json) -> None:
+        """jobs: by name, each as its spec, or whole with the key `spec`."""
+        whole = {name: job if "spec" in job else {"spec": job} for name, job in jobs.items()}
+        project(self.directory, {name: {"backend": "gpu", **job} for name, job in whole.items()},
+                {"gpu": {"type": "runai", **backend}})
+
+    def run(self, *arguments: str, exits: int = 0) -> Result:
+        done = self._warm.run(*arguments, cwd=self.directory, env={**self.environ, "HOME": str(self.directory)})
+        assert done.exit == exits, done
+        return done
+
+    def posts(self, path: str = "/api/v1/jobs") -> int:
+        return len(self.requests("POST", path))
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with Sandbox(speed=SPEED, only=frozenset({"runai"}), record=True) as sandbox:
-        yield Desk(sandbox, tmp_path)
-        assert_no_bugs(sandbox.ledger.entries())
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(speed=SPEED, only=frozenset({"runai"}), record=True) as running:
+        yield running
+        assert_no_bugs(running.ledger.entries())
 
 
-Make = Callable[..., Submission]
+def _address(owner: str) -> str:
+    """A name but for its attempt's number, or what a mark says."""
+    return attempt_of(owner) if owner.startswith("jf1-") else re.sub(r"-[0-9]+\Z", "", owner)
+
+
+@pytest.fixture
+def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
+    return Desk(sandbox, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    with Warm() as process:
+        yield process
+
+
+@pytest.fixture
+def made(sandbox: Sandbox, tmp_path: Path, warm: Warm) -> Iterator[Project]:
+    yield Project(sandbox, tmp_path, warm)
+    assert_never_two_live(sandbox.ledger.entries(), key=_address)
 
 
 def submission(env: dict[str, Json] | None = None, **spec: Any) -> Submission:
@@ -88,6 +135,5 @@ def submission(env: dict[str, Json] | None = None, **spec: Any) -> Submission:
 def mark(number: int = 1, *, begun: float | None = None, name: str | None = None, spec: dict[str, Json] | None = None) -> Mark:
     """Begun so many seconds ago, long ago by default."""
     made = make_mark("job", number, lineage="runai")
-    at = made.begun_at if begun is None else timestamp(SystemClock().now().fromtimestamp(
-        SystemClock().now().timestamp() - begun, SystemClock().now().tzinfo))
+    at = made.begun_at if begun is None else timestamp(SystemClock().now() - timedelta(seconds=begun))
     return Mark(made.address, number, made.token, name or made.name, made.text, at, spec or {})

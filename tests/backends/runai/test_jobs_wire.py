@@ -143,9 +143,9 @@ def test_reported_fields(type_: Any, fields: dict[str, Json]) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"id": None}, {"id": 7}, {"id": ""}, {"name": ["x"]}, {"name": "a\nb"}, {"project": "x" * 1000}, {"status": None}, {"status": 3},
-    {"status": ""}, {"createdAt": None}, {"createdAt": "2026"}, {"createdAt": -1}, {"createdAt": 10**30}, {"createdAt": True},
-    {"createdAt": float("inf")},
+    {"id": None}, {"id": 7}, {"id": ""}, {"name": ["x"]}, {"name": "a\nb"}, {"project": "x" * 1000}, {"status": None},
+    {"status": 3}, {"status": ""}, {"createdAt": None}, {"createdAt": "2026"}, {"createdAt": -1}, {"createdAt": 10**30},
+    {"createdAt": True}, {"createdAt": float("inf")},
 ])
 def test_what_is_no_job(change: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
