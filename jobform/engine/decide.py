@@ -236,7 +236,8 @@ def _failed(case: Case, last: Attempt) -> Change:
     if lost:
         return _change(
             case, Action.HOLD, Reason.LOST, detail=last.detail or last.native_reason or "it disappeared while it was running",
-            hint="--recreate-lost runs it again; rerun: {on: [lost]} always does",
+            hint="--recreate-lost runs it again; rerun: {on: [lost]} always does; if it is found again: "
+                 f"jobform import '{case.address}' ID",
         )
     used_up = allows(case.wanted.policy, last.class_)
     how = f"{last.class_ or 'unknown class'}" + (f", exit code {last.exit}" if last.exit is not None else "")
