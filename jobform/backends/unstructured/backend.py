@@ -222,6 +222,7 @@ class Unstructured:
         return told.message or (f"{first[0].document}: {first[0].error}" if first else "")
 
     def _output(self, id: str, file: str) -> bytes:  # noqa: A002
+        self._place.effect("remote.download.before", id)
         return self._rest.download(f"{_job(id)}/download", [("file_id", file)])
 
     def _seen(self, value: Json) -> Seen:

@@ -121,7 +121,7 @@ class Desk:
     def __init__(self, directory: Path, warm: Warm, sandbox: Sandbox) -> None:
         self.directory = directory
         self.sandbox = sandbox
-        self._warm = warm
+        self.warm = warm
         self.environ: dict[str, str] = dict(sandbox.variables)
 
     def write(self, jobs: Mapping[str, Any], **backend: Json) -> None:
@@ -137,9 +137,13 @@ class Desk:
         return found
 
     def run(self, *arguments: str, exits: int = 0) -> Result:
-        done = self._warm.run(*arguments, cwd=self.directory, env={**self.environ, "HOME": str(self.directory)})
+        done = self.warm.run(*arguments, cwd=self.directory, env=self.environment)
         assert done.exit == exits, done
         return done
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.environ, "HOME": str(self.directory)}
 
     def posts(self) -> int:
         """How many jobs were asked for."""
