@@ -63,7 +63,8 @@ class Otoy:
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         """Newest first, as asked. Only an order that was seen ends the list early: else what is looked for might follow."""
         newest: datetime | None = None
-        last, descends = newest, True
+        last: datetime | None = None
+        descends = True
         for items in self._lists(_JOBS, [("sort", "-created_at")]):
             page = [shaped(seen_of, item, "job") for item in items]
             yield page
@@ -118,8 +119,7 @@ class Otoy:
     def _lists(self, path: str, query: Query) -> Iterator[list[Json]]:
         """The items of a list, a page at a time. New items push others to later pages, so one may come twice; where fewer are
         there than before, one may have been passed over. Raises PageExpiredError then, so that the list begins again."""
-        total = 0
-        before: list[Json] = []
+        most, met, before = 0, 0, list[Json]()
         for number in range(1, _MOST_PAGES + 1):
             try:
                 value = self._get(path, sorted([*query, ("limit", str(_PAGE)), ("page", str(number))]))
@@ -127,18 +127,20 @@ class Otoy:
                 if number > 1 and error.status == 400:
                     raise PageExpiredError(error.summary, error.detail) from error
                 raise
-            items, size, all_ = _envelope(value)
-            if all_ is not None and all_ < total:
-                raise PageExpiredError("the list became shorter while it was read")
-            total = all_ or 0
-            if all_ is None and items and items == before:
-                return  # it has no pages
-            before = items
+            items, size, total = _envelope(value)
+            ids = [item.get("uuid") if isinstance(item, dict) else None for item in items]
+            again, before = bool(ids) and ids == before, ids
+            if total is None and again:
+                return  # a bare list that has no pages
+            if total is not None and (total < most or again):
+                raise PageExpiredError("the list changed while it was read")
             yield items
-            if (all_ is None and len(items) != size) or (all_ is not None and number * size >= all_):
+            met, most = met + len(items), total or 0
+            last = len(items) != _PAGE if total is None else met >= total or 0 < total <= number * size
+            if last:
                 return
             if not items:
-                raise BackendError("the list ends early", f"page {number} is empty, and {all_} were announced", retryable=True)
+                raise BackendError("the list ends early", f"page {number} is empty, and {total} were announced", retryable=True)
         raise BackendError("the list has no end", f"{_MOST_PAGES} pages were read")
 
     def _get(self, path: str, query: Query = ()) -> Json:
@@ -158,16 +160,16 @@ class Otoy:
 
 
 def _envelope(value: Json) -> tuple[list[Json], int, int | None]:
-    """The items of a page, how many a full page has, and how many there are in all; None where a bare list does not say."""
+    """The items of a page; how many a full page has, 0 where it does not say; how many there are in all, None for a bare list."""
     if isinstance(value, list):
-        return value, _PAGE, None
+        return value, 0, None
     items = value.get("data") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(items, list):
         raise BackendError("the service's answer is no list", "it has no `data`")
     size, total = value.get("limit"), value.get("total")
     if type(total) is not int or total < 0:
         raise BackendError("the service's answer is no list", "its `total` is no number")
-    return items, size if type(size) is int and 0 < size <= _PAGE else _PAGE, total
+    return items, size if type(size) is int and 0 < size <= _PAGE else 0, total
 
 
 def _object(value: Json) -> Mapping[str, Json]:

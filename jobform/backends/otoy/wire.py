@@ -46,7 +46,7 @@ _LISTS = {"ports": "ports", "allowed_ips": "allowed_ips"}
 _DOCKER = {**_LISTS, "env": "env", "ssh_key": "sshkey", "image_src": "imagesrc"}
 """Keys of the spec, and what the service calls them: of the job, as milliseconds, and of its container."""
 
-_MARKED = re.compile(r"jobform:(jf1-[0-9a-f]{16}-[0-9a-f]{16}-[0-9]+-[0-9a-f]{16})(?:\s+|$)")
+_MARKED = re.compile(r"\s*jobform:(jf1-[0-9a-f]{16}-[0-9a-f]{16}-[0-9]+-[0-9a-f]{16})(?:\s+|$)")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 

@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from jobform.backends.otoy.backend import Otoy
+from jobform.backends.otoy.wire import body_of
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.world import Job, State
+from jobform.testing.marks import make_mark
 from tests.backends.otoy.conftest import FOREVER, JOBS, SERVER, Desk
+from tests.seeds.otoy import SPECS
 
 RENDER: Mapping[str, Any] = {"image": "acme/octane:2026.1", "timeout": "2h", "resources": {"gpu": {"count": 1}, "memory": "32Gi"}}
 QUICK_SERVER: Mapping[str, Any] = {**SERVER, "env": {"SANDBOX_QUEUED": "0"}}
@@ -177,6 +181,29 @@ def test_a_persistent_job_is_replaced_by_a_yes_and_never_twice(desk: Desk) -> No
 def test_a_task_that_is_known_only_later_is_refused(desk: Desk) -> None:
     desk.write({"a": RENDER, "web": {**SERVER, "task": "{{ jobs.a.outputs.task }}"}})
     assert "task must be known when the job is planned" in desk.run("validate", exits=3).stderr
+
+
+# --- runs of others ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spec", "others"), [(SPECS[0], 0), (SPECS[1], 0), ({**SPECS[0], "min_vram_gb": 16}, 1)])
+def test_a_run_that_jobform_did_not_make_is_taken_over(
+    desk: Desk, service: Otoy, spec: Mapping[str, Any], others: int,
+) -> None:
+    """A run of another project's, so that it carries no mark of this one; a field that differs is named."""
+    made = SPECS[1] if spec is SPECS[1] else SPECS[0]
+    body = {key: value for key, value in body_of(made, make_mark("job")).items() if key != "description"}
+    if "description" in made:
+        body["description"] = made["description"]
+    value = service._rest.change("POST", JOBS, body)
+    assert isinstance(value, dict)
+    desk.write({"job": dict(spec)})
+    found = desk.run("import", "job", str(value["uuid"]), exits=1 if others else 0)
+    if others:
+        assert "spec.min_vram_gb" in found.stdout + found.stderr
+        return
+    desk.run("plan", "--detailed-exitcode")
+    assert desk.posts() == 1
 
 
 # --- answers that never come ------------------------------------------------------------------------------------------

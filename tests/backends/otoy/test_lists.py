@@ -121,7 +121,7 @@ def test_an_early_end_is_no_end(service: Otoy, listing: Any) -> None:
 
 
 def test_a_list_without_end_is_left(service: Otoy, listing: Any) -> None:
-    listing(lambda query: {"data": [job(int(query["page"]))], "limit": 1, "total": 10**9})
+    listing(lambda query: {"data": [job(int(query["page"]))], "limit": 1, "total": 10**9})  # another one on every page
     with pytest.raises(BackendError, match="no end"):
         ids(service)
 
@@ -137,10 +137,17 @@ def test_what_is_no_list_is_no_absence(service: Otoy, listing: Any, value: Json)
 
 
 @pytest.mark.parametrize("limit", [None, 0, -5, "20", 1000, True])
-def test_an_odd_limit_is_not_believed(service: Otoy, listing: Any, limit: Json) -> None:
+@pytest.mark.parametrize("size", [20, 50])
+def test_an_odd_limit_is_not_believed(service: Otoy, listing: Any, limit: Json, size: int) -> None:
     jobs = [job(n) for n in range(120)]
-    listing(lambda query: {**slices(jobs)(query), "limit": limit})  # type: ignore[dict-item]  # a page
+    listing(lambda query: {**slices(jobs, limit=size)(query), "limit": limit})  # type: ignore[dict-item]  # a page
     assert len(set(ids(service))) == 120
+
+
+def test_the_same_page_again_is_no_next_page(service: Otoy, listing: Any) -> None:
+    listing(lambda _query: {"data": [job(n) for n in range(50)], "limit": 50, "total": 120})
+    with pytest.raises(PageExpiredError):
+        ids(service)
 
 
 def test_a_later_page_that_is_refused_begins_the_list_again(service: Otoy, listing: Any) -> None:

@@ -2,7 +2,8 @@
 them, not that the service does."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from jobform.clients.rest.client import Outgoing
 from jobform.model.clock import SystemClock
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
-from jobform.protocols import Clock, Place, Submission, no_effect
+from jobform.protocols import Clock, Place, Submission, no_effect, timestamp
 from jobform.sandbox.faults import Fault, Then
 from jobform.sandbox.host import Sandbox
 from jobform.testing.marks import make_mark
@@ -115,6 +116,18 @@ def test_half_a_pair_names_what_is_missing(environ: dict[str, str], word: str) -
     with pytest.raises(BackendError) as caught:
         signer(environ).headers(LIST)
     assert word in f"{caught.value.summary} {caught.value.detail}"
+
+
+def test_a_clock_that_is_off_is_said(place: Place) -> None:
+    class Late(SystemClock):
+        def now(self) -> datetime:
+            return super().now() - timedelta(minutes=6)
+
+    late = Late()
+    with pytest.raises(BackendError) as caught:
+        Otoy({}, replace(place, clock=late)).scope()
+    assert "a clock that is more than five minutes off is refused too" in caught.value.detail
+    assert timestamp(late.now())[:16] in caught.value.detail
 
 
 def test_a_prefix_of_the_address_is_part_of_the_signed_path(tmp_path: Path) -> None:

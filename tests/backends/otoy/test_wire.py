@@ -104,7 +104,7 @@ def test_a_description_gives_back_the_mark_and_the_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("change", [
-    lambda text: text.replace("\n", " "), lambda text: text + "\n", lambda text: text[:120],
+    lambda text: text.replace("\n", " "), lambda text: f" {text}\n", lambda text: text[:120],
     lambda text: text.replace("\n", "\r\n"),
 ])
 def test_a_mark_survives_what_services_do_to_texts(change: Any) -> None:
