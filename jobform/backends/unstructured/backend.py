@@ -28,6 +28,7 @@ from jobform.clients.keys import Key, read_key
 from jobform.clients.rest.client import FilePart, Limits, Outgoing, Rest, RestError, segment
 from jobform.clients.text import short
 from jobform.model.errors import BackendError
+from jobform.model.files import FileError
 from jobform.model.inputs import accepted_input, size_text
 from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED, Op, Phase
@@ -57,8 +58,11 @@ _SETTLE = 600.0
 _CREATES = 1.0
 """Creates a second: more of them are refused."""
 
-_LIMITS = Limits(read=60.0, total=300.0, cap=256 << 20)
-"""A list has every job that the account ever had, and an output may have a page's image in every element."""
+_MOST = 256 << 20
+"""Bytes of an answer: a list has every job that the account ever had, and an output may have a page's image in every element."""
+
+_PATIENT = Limits(read=60.0, total=300.0, cap=_MOST)
+"""Of calls that carry files."""
 
 _MAX_FILE = 10_000_000
 
@@ -102,7 +106,10 @@ class Unstructured:
         )
         self._base = Base(given.url.removesuffix("/api/v1"), given.source)
         self._credentials = _Credentials(place.environ)
-        self._rest = Rest(self._base, self._credentials, place.clock, place.environ, explain=explain, limits=_LIMITS)
+        self._rest, self._files = (
+            Rest(self._base, self._credentials, place.clock, place.environ, explain=explain, limits=limits)
+            for limits in (Limits(cap=_MOST), _PATIENT)
+        )
         self._pace = Pace(place.clock, _CREATES)
         self._place = place
         self.max_file = limit if isinstance(limit, int) else _MAX_FILE
@@ -133,7 +140,7 @@ class Unstructured:
         del mark
         files = list(self._parts(submission))
         self._pace.wait()
-        value = self._rest.upload(_JOBS, {"request_data": request_data(submission.spec)}, files)
+        value = self._files.upload(_JOBS, {"request_data": request_data(submission.spec)}, files)
         try:
             return self._seen(value).id
         except BackendError as error:
@@ -144,7 +151,7 @@ class Unstructured:
         del expected
         actual = self._seen(self._get(id)).actual
         if actual.phase is Phase.SUCCEEDED and (missing := self._left(id, submission.spec, actual).missing):
-            raise BackendError("not all of the results could be written", "; ".join(missing))
+            raise BackendError("not all of the results could be had and written", "; ".join(missing))
         return actual
 
     def cancel(self, id: str) -> None:  # noqa: A002
@@ -197,15 +204,16 @@ class Unstructured:
             try:
                 (file,) = accepted_input(self._place.project, submission.inputs, path, self.max_file)
             except BackendError as error:
-                hint = f"max_file_bytes of the backend is {size_text(self.max_file)}" if "larger" in error.summary else ""
-                raise BackendError(error.summary, error.detail or hint) from error
+                large = isinstance(error.__cause__, FileError) and error.__cause__.code == "file_too_large"
+                hint = f"max_file_bytes of the backend is {size_text(self.max_file)}" if large else error.detail
+                raise BackendError(error.summary, hint) from error
             yield part_of(path, file.data)
 
     def _get(self, id: str) -> Json:  # noqa: A002
         try:
             return self._rest.get(_job(id))
         except RestError as error:
-            if error.status != 404:
+            if error.status != 404 or not isinstance(error.body, dict):  # a page of a proxy says nothing
                 raise
             detail = f"it forgets none, so the key of {self._credentials.source} is probably one of another account"
             raise UnknownJobError(f"{self._base.host} does not know the job {short(id, 80)}", detail) from error
@@ -223,7 +231,7 @@ class Unstructured:
 
     def _output(self, id: str, file: str) -> bytes:  # noqa: A002
         self._place.effect("remote.download.before", id)
-        return self._rest.download(f"{_job(id)}/download", [("file_id", file)])
+        return self._files.download(f"{_job(id)}/download", [("file_id", file)])
 
     def _seen(self, value: Json) -> Seen:
         now = self._place.clock.now()

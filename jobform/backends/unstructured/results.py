@@ -61,7 +61,7 @@ def fetch(shelf: Shelf, inputs: Sequence[str], directory: str, project: Path) ->
                     raise
                 missing.append(f"the elements of {short(path or run, 100)} cannot be had: {error.summary}")
         files.append(entry)
-    if inputs and not shelf.ids:
+    if directory and inputs and not shelf.ids:
         missing.append("the service does not tell which files the job had, so nothing of them can be had")
     outputs: dict[str, Json] = {
         "files": files, "failed_files": [{"document": item.document, "error": item.error} for item in shelf.failed],

@@ -132,7 +132,7 @@ def test_a_directory_set_later_is_filled_in_place(
     backend.update(ref, submission(files=TWO, job_nodes=nodes(), download_to="later"), actual)
     assert (tmp_path / "later" / "b.txt.json").exists()
     answer("GET", ".*/download", '{"detail": "expired"}', status=404)
-    with pytest.raises(BackendError, match="not all of the results could be written") as caught:
+    with pytest.raises(BackendError, match="not all of the results could be had and written") as caught:
         backend.update(ref, submission(files=TWO, job_nodes=nodes(), download_to="more"), actual)
     assert "expired" in caught.value.detail
 
@@ -223,6 +223,7 @@ def test_what_fails_midway_leaves_the_old_file_and_no_rest(tmp_path: Path, monke
 def test_ids_that_the_service_does_not_tell_are_missed(tmp_path: Path) -> None:
     left = fetch(shelf(), ["a.txt"], "out", tmp_path)
     assert left.missing == ("the service does not tell which files the job had, so nothing of them can be had",)
+    assert fetch(shelf(), ["a.txt"], "", tmp_path).missing == ()
 
 
 def test_many_failures_are_told_in_few_words(tmp_path: Path) -> None:

@@ -252,6 +252,15 @@ def test_a_job_that_is_not_known_is_never_gone(start: Start, backend: Unstructur
     assert backend.lookup(id_of(ref)) is None
 
 
+def test_a_page_of_a_proxy_with_status_404_says_nothing(start: Start, backend: UnstructuredBackend, answer: Answer) -> None:
+    ref = start()
+    answer("GET", f"{JOBS}[0-9a-f-]+", HTML, status=404, kind="text/html")
+    assert isinstance(read_one(backend, ref), ReadError)
+    for look in (lambda: backend.lookup(id_of(ref)), lambda: backend.delete(ref)):
+        with pytest.raises(RestError):
+            look()
+
+
 def test_a_reference_that_is_no_uuid_is_an_error(backend: UnstructuredBackend) -> None:
     found = read_one(backend, Ref.of("../../etc"))
     assert isinstance(found, ReadError)
