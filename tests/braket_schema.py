@@ -50,7 +50,8 @@ FIELDS: Mapping[str, tuple[str, str, str]] = {
     "device_config.device": (
         RESULT, "another device gives other measurements",
         "The device's ARN, or `local:PROVIDER/SIMULATOR` for a simulator inside the job's container."),
-    "instance_config": (PLACEMENT, "instances decide where and how fast the classical part runs", "The machines of the classical part."),
+    "instance_config": (
+        PLACEMENT, "instances decide where and how fast the classical part runs", "The machines of the classical part."),
     "instance_config.instance_type": (
         PLACEMENT, "it decides where and how fast the program runs, not what it computes",
         "The type of the machines. New types appear, so any name of their form is taken; the examples are those that are known."),
@@ -232,7 +233,7 @@ def _shape(name: str, key: str, wire: str) -> Schema:
         return {"type": "string", "maxLength": 100, "pattern": r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$", "examples": shape["enum"]}
     if "enum" in shape:
         return {"type": "string", "enum": shape["enum"]}
-    pattern = {"pattern": f"^(?:{shape['pattern']})$"} if shape.get("pattern", ".*") != ".*" else {}
+    pattern = {"pattern": f"^(?:{shape['pattern']})$"} if "pattern" in shape else {}
     return {"type": "string", **_sizes(shape, "Length"), **pattern}
 
 
@@ -306,6 +307,7 @@ def _names(properties: Schema) -> None:
     parameters["additionalProperties"] = {
         "type": ["string", "number", "boolean"], "x-jobform-type": "text",
         **{key: value for key, value in parameters["additionalProperties"].items() if key != "type"},
+        "x-jobform-expected": "a text without line breaks",
     }
     properties["tags"] |= {
         "maxProperties": 48,

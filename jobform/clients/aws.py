@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobform.clients.aws_errors import AwsError, Context, failure
+from jobform.clients.aws_errors import AwsError, Context, check_answer, failure
 from jobform.clients.gate import Gate, Pace
 from jobform.clients.hosts import base_url, proxy_for
 from jobform.model.errors import BackendError
@@ -151,10 +151,12 @@ class Aws:
                 endpoint, region = self._endpoint(service), self.region.value
                 proxy = proxy_for(endpoint.value if endpoint else f"https://{service}.{region}.amazonaws.com", self._environ)
                 with self._explained(service, "", changing=False):
-                    self._clients[service] = self._session.client(
-                        service, region_name=region, endpoint_url=endpoint.value if endpoint else None,  # type: ignore[call-overload]  # one overload for each service
+                    client: Any = self._session.client(
+                        service, region_name=region, endpoint_url=endpoint.value if endpoint else None,  # type: ignore[call-overload]  # one for each service
                         config=self._config(proxy.url if proxy else None),
                     )
+                client.meta.events.register("before-parse", check_answer)
+                self._clients[service] = client
             return self._clients[service]
 
     def _endpoint(self, service: str) -> Named | None:

@@ -1,10 +1,12 @@
 """What an exception of boto3 means: had the call an effect, may it be made again, and what should the user change."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from jobform.clients.retry_after import retry_after
-from jobform.clients.text import short
+from jobform.clients.text import excerpt, short
 from jobform.model.errors import BackendError
 
 _THROTTLED = frozenset({
@@ -34,6 +36,36 @@ class AwsError(BackendError):
         self.code = code
         self.message = message
         self.throttled = throttled
+
+
+class EarlyEndError(Exception):
+    """An answer ended before its end."""
+
+
+class NoAnswerError(Exception):
+    """What came with a success is not what a JSON service answers."""
+
+
+def check_answer(operation_model: object, response_dict: Mapping[str, object], **_: object) -> None:
+    """For boto3's event `before-parse`: its parsers take whatever comes, a login page too, for an answer without members.
+
+    Raises EarlyEndError and NoAnswerError.
+    """
+    body, headers, status = response_dict.get("body"), response_dict.get("headers"), response_dict.get("status_code")
+    if not isinstance(body, bytes) or not isinstance(headers, Mapping) or not isinstance(status, int):
+        return  # a stream
+    http = getattr(operation_model, "http", None)
+    length = str(headers.get("content-length") or "")
+    if length.isdecimal() and len(body) < int(length) and not (isinstance(http, Mapping) and http.get("method") == "HEAD"):
+        raise EarlyEndError(f"{len(body)} of {length} bytes")
+    if status < 300 and "json" in str(getattr(getattr(operation_model, "service_model", None), "resolved_protocol", "")):
+        try:
+            whole = isinstance(json.loads(body or b"{}"), dict)
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            kind = short(headers.get("content-type") or "no content type", 80)
+            raise NoAnswerError(f"status {status}, {kind}: {excerpt(body)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +98,7 @@ class Context:
 def failure(error: Exception, context: Context) -> AwsError:
     """An AwsError for whatever boto3 raised; what is not known to have had no effect is ambiguous where the call changes."""
     import botocore.exceptions as known
-    from urllib3.exceptions import HTTPError as BrokenAnswer  # boto3 lets one through when an answer ends early
+    from urllib3.exceptions import HTTPError  # boto3 lets it through when an answer breaks
 
     if isinstance(error, known.ClientError):
         return _refusal(error, context)
@@ -77,14 +109,15 @@ def failure(error: Exception, context: Context) -> AwsError:
         return AwsError(f"no trusted connection to {context.service or 'AWS'} of AWS", f"{_text(error)}; {context.where}")
     if (before := _before_sending(error, context)) is not None:
         return before
-    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | BrokenAnswer | OSError):
+    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | HTTPError | EarlyEndError | OSError):
         return AwsError(
             f"no whole answer from {context.service} of AWS", f"{context.operation}: {_text(error)}; {context.where}",
             retryable=True, ambiguous=context.changing,
         )
+    kind = "" if isinstance(error, NoAnswerError) else f"{type(error).__name__}: "
     return AwsError(
         f"the answer of {context.service or 'AWS'} is not what the service gives",
-        f"{context.operation}: {type(error).__name__}: {_text(error)}; {context.where}", ambiguous=context.changing,
+        f"{context.operation}: {kind}{_text(error)}; {context.where}", ambiguous=context.changing,
     )
 
 
@@ -98,7 +131,7 @@ def _before_sending(error: Exception, context: Context) -> AwsError | None:
         return AwsError("there are no credentials for AWS", f"{profile}{hint}")
     if isinstance(error, known.ProfileNotFound):
         named = f"{context.profile_source or 'the AWS configuration'} names it"
-        return AwsError(f"there is no AWS profile {context.profile!r}", f"{named}; profiles are in AWS_CONFIG_FILE or ~/.aws/config")
+        return AwsError(f"there is no AWS profile {context.profile!r}", f"{named}; AWS_CONFIG_FILE or ~/.aws/config has them")
     if isinstance(error, known.PartialCredentialsError | known.ConfigParseError | known.InvalidConfigError):
         return AwsError("the AWS configuration cannot be used", _text(error))
     if isinstance(error, known.InvalidRegionError):

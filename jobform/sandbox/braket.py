@@ -1,7 +1,8 @@
 """Amazon Braket hybrid jobs, as botocore's service model and the pages of the Braket API describe them.
 
 Output goes to CloudWatch Logs and results go to S3, both by moto's server. How a job goes is said by its hyper parameters:
-`SANDBOX_*` as on other services, and SANDBOX_REASON, the failure reason of a job that fails.
+`SANDBOX_*` as on other services, with `\\n` for a line break, which no parameter may hold; and SANDBOX_REASON, the failure reason
+of a job that fails.
 """
 
 import base64
@@ -92,8 +93,9 @@ class Braket:
             return {"jobArn": arn}
         _check_further(body)
         arn = f"arn:aws:braket:{REGION}:{ACCOUNT}:job/{uuid.uuid4()}"
-        hints, tags = _object(body.get("hyperParameters")), _object(body.get("tags"))
-        course, limit = Course.of(hints), _object(body.get("stoppingCondition")).get("maxRuntimeInSeconds")
+        hints = {key: str(value).replace("\\n", "\n") for key, value in _object(body.get("hyperParameters")).items()}
+        tags, limit = _object(body.get("tags")), _object(body.get("stoppingCondition")).get("maxRuntimeInSeconds")
+        course = Course.of(hints)
         too_long = isinstance(limit, int) and course.running > limit
         if too_long:
             course = replace(course, running=float(str(limit)), exit=1)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
 import pytest
 
 from jobform.backends.braket.backend import TYPE, BraketBackend
@@ -39,6 +40,15 @@ class Brisk(QuickClock):
 
     def sleep(self, seconds: float) -> None:
         super().sleep(min(seconds, 0.001))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_models() -> Iterator[None]:
+    """botocore's models are read once for all of these tests, not once for each backend."""
+    loader = botocore.loaders.Loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda *_: loader)
+        yield
 
 
 @pytest.fixture(scope="package")

@@ -85,7 +85,7 @@ def test_every_member_is_a_key_with_its_constraints(path: str) -> None:
         assert schema[least] == shape["min"]
     if "max" in shape:
         assert schema[most] == shape["max"]
-    if shape.get("pattern", ".*") != ".*":
+    if "pattern" in shape:
         assert schema["pattern"] == f"^(?:{shape['pattern']})$"
     if "enum" in shape:
         assert schema["enum"] == shape["enum"]
@@ -100,8 +100,9 @@ def test_the_keys_of_maps_are_bounded_too() -> None:
     below = property_of("hyper_parameters")
     key, value = SHAPES["HyperParameters"]["key"]["shape"], SHAPES["HyperParameters"]["value"]["shape"]
     assert below["propertyNames"] == {"minLength": SHAPES[key]["min"], "maxLength": SHAPES[key]["max"]}
-    assert (below["additionalProperties"]["minLength"], below["additionalProperties"]["maxLength"]) == (
-        SHAPES[value]["min"], SHAPES[value]["max"],
+    found = below["additionalProperties"]
+    assert (found["minLength"], found["maxLength"], found["pattern"]) == (
+        SHAPES[value]["min"], SHAPES[value]["max"], f"^(?:{SHAPES[value]['pattern']})$",
     )
 
 
@@ -149,6 +150,7 @@ def test_what_the_service_takes(spec: dict[str, Json]) -> None:
     (with_(instance_config={"instance_type": "ml.m5.large"}), "instance_config", "volume_size_in_gb"),
     (with_(hyper_parameters={"a": None}), "hyper_parameters.a", "has no value"),
     (with_(hyper_parameters={"a": ["x"]}), "hyper_parameters.a", "not a list"),
+    (with_(hyper_parameters={"a": "x\ny"}), "hyper_parameters.a", "without line breaks"),
     (with_(hyper_parameters={"a": ""}), "hyper_parameters.a", "at least 1 character"),
     (with_(hyper_parameters={str(n): 1 for n in range(101)}), "hyper_parameters", "at most 100 keys"),
     (with_(hyper_parameters={"k" * 257: 1}), f"hyper_parameters.{'k' * 257}", "is not allowed here"),

@@ -181,7 +181,7 @@ def test_a_create_is_sent_once(
         start(hyper_parameters=RUNS)
     entries = [entry for entry in sandbox.ledger.entries("request") if entry["path"] == "/job"]
     assert entries[-1]["fault"] is not None, "boto3 did not try again, or the last entry would be a success"
-    assert (caught.value.ambiguous, caught.value.retryable) == (ambiguous, retryable)
+    assert (caught.value.ambiguous, caught.value.retryable) == (ambiguous, retryable), caught.value.detail
     assert isinstance(backend.find([mark()])[mark()], Found if fault.applied else Absent)
 
 
@@ -209,6 +209,15 @@ def test_an_answer_that_names_no_job_leaves_open_what_happened(start: Start, san
     with pytest.raises(BackendError) as caught:
         start()
     assert caught.value.ambiguous
+
+
+def test_a_login_page_is_told_as_what_it_is(backend: BraketBackend, start: Start, sandbox: Sandbox) -> None:
+    ref = start(hyper_parameters=RUNS)
+    answer(sandbox, "GET", ".*", "<title>Log in\x1b[31m</title>")
+    found = read_one(backend, ref)
+    assert isinstance(found, ReadError)
+    assert found.summary == "the answer of braket is not what the service gives"
+    assert "status 200, application/json: <title>Log in\\x1b[31m</title>" in found.detail
 
 
 # --- stopping ---
