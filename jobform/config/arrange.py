@@ -12,6 +12,7 @@ from jobform.config.load import load_foreign
 from jobform.config.matrix import Instance
 from jobform.config.problem import Problem
 from jobform.config.render import Renderer
+from jobform.config.validate import without
 from jobform.model.diagnostic import Diagnostic, Range, Related, Severity
 from jobform.model.files import FileError
 from jobform.model.values import Json, Path, canonical
@@ -90,6 +91,7 @@ class Arranger:
         pages = _Pages(self, entry, instance, report)
         arranged = arranging.arrange(spec, entry.backend.settings, pages)
         shown = [item for item in arranged.complaints if item.spot.file or item.spot.path not in broken]
+        arranged, shown = _without_optional(arranged, shown, entry.raw.get("optional_keys"))
         allowed = entry.raw.get("allow_plain")
         for complaint in shown:
             if complaint.code != "plain_secret" or not _allowed(complaint.spot.path, allowed):
@@ -141,6 +143,20 @@ class Arranger:
             "put a value of the matrix into its name" if same else "give one of them another name", pages.place(claim.spot),
             related=() if where is None or same else (Related(f"{first.instance.address} has it here", where),),
         ))
+
+
+def _without_optional(
+    arranged: Arranged, complaints: list[Complaint], optional: Json,
+) -> tuple[Arranged, list[Complaint]]:
+    """What is left when keys that the backend lacks may be dropped: the schema knows them, and this backend does not."""
+    names = {tuple(str(key).split(".")) for key in optional} if isinstance(optional, list) else set()
+    lacking = names & {item.spot.path for item in complaints if item.code == "unknown_key" and not item.spot.file}
+    if not lacking:
+        return arranged, complaints
+    spec = arranged.spec
+    for path in lacking:
+        spec = without(spec, path)
+    return replace(arranged, spec=spec), [item for item in complaints if item.spot.path not in lacking]
 
 
 @dataclass(slots=True)

@@ -74,18 +74,19 @@ def _without_optional(spec: dict[str, Json], policy: Policy, schema: SpecSchema)
     for key in policy.optional_keys:
         path = tuple(key.split("."))
         if not schema.rule(path).known:
-            spec = _without(spec, path)
+            spec = without(spec, path)
     return spec
 
 
-def _without(value: dict[str, Json], path: tuple[str, ...]) -> dict[str, Json]:
+def without(value: dict[str, Json], path: tuple[str, ...]) -> dict[str, Json]:
+    """A map without what stands at a path of keys."""
     name, rest = path[0], path[1:]
     if name not in value:
         return value
     if not rest:
         return {key: item for key, item in value.items() if key != name}
     below = value[name]
-    return {**value, name: _without(below, rest)} if isinstance(below, dict) else value
+    return {**value, name: without(below, rest)} if isinstance(below, dict) else value
 
 
 @dataclass(frozen=True, slots=True)

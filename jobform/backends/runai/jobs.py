@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 
 from jobform.backends.remote import EARLY, FEW
 from jobform.backends.runai.drift import differences
-from jobform.backends.runai.jobs_wire import View, seconds, view, wire_body
+from jobform.backends.runai.jobs_wire import View, view, wire_body
 from jobform.backends.runai.refs import JobRef, as_ref, job_ref
 from jobform.backends.runai.site import Site, explain, is_absence
 from jobform.backends.runai.stops import Stops
+from jobform.backends.runai.ttl import removed_by_ttl
 from jobform.clients.rest.client import RestError, segment
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import ENDED
@@ -154,22 +155,24 @@ class JobsBackend:
         asked_at = self._clock.now()
         if len(marks) > FEW:
             found, broken = self._views(project)
-            by_name = {each.name: each for each in found}
+            by_name: dict[str, list[View]] = defaultdict(list)
+            for each in found:
+                by_name[each.name].append(each)
             return {
                 mark: Unknown(f"what the service says of {mark.name} cannot be read: {broken[mark.name]}") if mark.name in broken
-                else self._judge(mark, by_name.get(mark.name), asked_at) for mark in marks
+                else self._judge(mark, by_name.get(mark.name, []), asked_at) for mark in marks
             }
-        return {mark: self._judge(mark, next(iter(self._named(project, mark.name)), None), asked_at) for mark in marks}
+        return {mark: self._judge(mark, self._named(project, mark.name), asked_at) for mark in marks}
 
-    def _judge(self, mark: Mark, found: View | None, asked_at: datetime) -> Found | Absent | Unknown:
-        if found is not None:
-            return Found(as_ref(found), mark.body if _is_of(found, mark) else _OTHER)
+    def _judge(self, mark: Mark, named: Sequence[View], asked_at: datetime) -> Found | Absent | Unknown:
+        if len(named) > 1:
+            return Unknown(f"{len(named)} jobs are named {mark.name}: {', '.join(each.id for each in named[:5])}")
+        if named:
+            return Found(as_ref(named[0]), mark.body if _is_of(named[0], mark) else _OTHER)
         begun = datetime.fromisoformat(mark.begun_at)
         if asked_at < begun + _SETTLE:
             return Unknown(f"it may still appear: its absence is certain from {timestamp(begun + _SETTLE)} on")
-        if isinstance(ttl := mark.spec.get("ttl"), str) and asked_at >= begun + timedelta(seconds=seconds(ttl)):
-            return Unknown(f"no job is named {mark.name}; with its ttl of {ttl} it may have ended and been removed by now")
-        return Absent()
+        return removed_by_ttl(mark, asked_at) or Absent()
 
     # --- calls that change something ----------------------------------------------------------------------------------
 
@@ -191,12 +194,15 @@ class JobsBackend:
         return self._made(project, mark)
 
     def _made(self, project: str, mark: Mark) -> Ref:
-        """The reference of a job that was accepted; while its id is not known, looking it up again is the way on."""
+        """The reference of a job that was accepted; while its id is not known, looking it up again is the way on.
+
+        A list that is not up to date may still show the job that had the name before.
+        """
         try:
             for pause in _LOOKS:
                 self._clock.sleep(pause)
-                if found := self._named(project, mark.name):
-                    return as_ref(found[0])
+                if found := [each for each in self._named(project, mark.name) if not each.going and _is_young(each, mark)]:
+                    return as_ref(max(found, key=lambda each: each.created))
         except BackendError as error:
             summary = f"{mark.name} was accepted, and its id could not be read: {error.summary}"
             raise BackendError(summary, error.detail, ambiguous=True) from error
@@ -307,17 +313,19 @@ def _data(value: Json, what: str) -> Sequence[Json]:
 
 
 def _is_of(found: View, mark: Mark) -> bool:
-    """Whether a job that has an attempt's name is that attempt, as far as the service tells anything of it.
-
-    A name that a user chose says nothing of the attempt, so its job must be as young as the attempt.
-    """
-    made_for_it = re.search(rf"-[0-9a-f]{{8}}-{mark.attempt}\Z", mark.name) is not None
-    if found.created < datetime.fromisoformat(mark.begun_at) - (EARLY if made_for_it else _CLOCKS):
+    """Whether a job that has an attempt's name is that attempt, as far as the service tells anything of it."""
+    if not _is_young(found, mark):
         return False
     image, interactive = mark.spec.get("image"), mark.spec.get("interactive", False)
     if isinstance(image, str) and found.image and found.image != image:
         return False
     return not mark.spec or found.interactive is None or not isinstance(interactive, bool) or found.interactive is interactive
+
+
+def _is_young(found: View, mark: Mark) -> bool:
+    """Whether a job was made since an attempt began. A name that a user chose says nothing of the attempt, so less is allowed."""
+    made_for_it = re.search(rf"-[0-9a-f]{{8}}-{mark.attempt}\Z", mark.name) is not None
+    return found.created >= datetime.fromisoformat(mark.begun_at) - (EARLY if made_for_it else _CLOCKS)
 
 
 def _is_taken(error: RestError) -> bool:

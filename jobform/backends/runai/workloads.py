@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from jobform.backends.remote import FEW, Promise, RemoteBackend, Seen, id_of, mark_key, moment, shaped
 from jobform.backends.runai.drift import differences
 from jobform.backends.runai.jobs import no_logs
-from jobform.backends.runai.jobs_wire import seconds
 from jobform.backends.runai.site import Site, is_absence
 from jobform.backends.runai.stops import Stops
+from jobform.backends.runai.ttl import removed_by_ttl
 from jobform.backends.runai.workloads_wire import (
     ADDRESS,
     DISTRIBUTED,
@@ -49,6 +49,8 @@ from jobform.protocols import (
 )
 
 _SETTLE = 600.0
+_KEPT = "30d"
+"""How long an ended workload is kept when nothing else is said."""
 _PAGE = 500  # the most that the service gives
 _ROOT = "/api/v1/workloads"
 _KINDS = (TRAININGS, DISTRIBUTED)
@@ -274,11 +276,8 @@ class WorkloadsBackend(RemoteBackend):
             return self._judge(mark, mine, runs, asked_at)
         if runs:
             return Unknown(f"a workload named {mark.name} exists that does not carry the mark: {runs[0].id}")
-        ttl = mark.spec.get("ttl")
-        lasts = timedelta(seconds=seconds(ttl)) if isinstance(ttl, str) else None
-        if lasts is not None and asked_at >= datetime.fromisoformat(mark.begun_at) + lasts:
-            return Unknown(f"no workload is named {mark.name}; with its ttl of {ttl} it may have ended and been removed by now")
-        return self._judge(mark, [], [], asked_at)
+        answer = self._judge(mark, [], [], asked_at)
+        return (removed_by_ttl(mark, asked_at, _KEPT) if isinstance(answer, Absent) else None) or answer
 
     def cancel(self, ref: Ref, *, only_if_waiting: bool) -> None:
         run = id_of(ref)

@@ -176,6 +176,15 @@ def test_drift_is_shown_and_ends_nothing(made: Project, api: str) -> None:
     assert made.posts(path(api)) == 1
 
 
+def test_an_optional_key_that_an_api_lacks_is_left_out(made: Project, api: str) -> None:
+    key, value = {"jobs": ("labels", {"team": "nlp"}), "workloads": ("elastic", True)}[api]
+    made.write({"train": {"optional_keys": [key], "spec": {**FOREVER, key: value}}}, api=api)
+    made.run("validate")
+    made.run("apply", "--auto-approve", "--detach")
+    assert made.posts(path(api)) == 1
+    made.run("plan", "--detailed-exitcode")
+
+
 def test_what_an_api_lacks_is_said_with_its_place(made: Project, api: str) -> None:
     key, value = {"jobs": ("suspended", True), "workloads": ("interactive", True)}[api]
     made.write({"train": {**TRAIN, key: value}}, api=api)

@@ -82,6 +82,34 @@ def test_a_job_that_is_listed_late_is_waited_for(desk: Desk) -> None:
     assert len(desk.requests("POST", "/api/v1/jobs")) == 1
 
 
+def test_a_list_that_is_behind_does_not_give_the_id_of_the_job_before(desk: Desk) -> None:
+    """A removed job of the same name, which the service still shows right after the create."""
+    [old] = [{**_view(desk, "bert"), "createdAt": 1_700_000_000_000}]
+    desk.answer("GET", ONE, {"data": [old]}, times=2)
+    ref = desk.backend().submit(submission(job_name="bert"), mark(name="bert", begun=0))
+    [job] = desk.jobs.values()
+    assert ref.value == {"project": "team-a", "name": "bert", "id": job.id}
+
+
+def _view(desk: Desk, name: str) -> dict[str, Any]:
+    """What the service says of a job that is gone again."""
+    stranger(desk, name)
+    [shown] = _listed(desk)
+    forget(desk, name)
+    assert isinstance(shown, dict)
+    return shown
+
+
+def test_two_jobs_of_one_name_are_not_chosen_from(desk: Desk) -> None:
+    one = _view(desk, mark().name)
+    desk.answer("GET", "/api/v1/jobs/.*", {"data": [one, {**one, "id": "00000000-0000-4000-8000-00000000000f"}]})
+    marks = [mark(number) for number in range(1, 12)]
+    for asked in ([mark()], marks):
+        found = desk.backend().find(asked)[mark()]
+        assert isinstance(found, Unknown)
+        assert found.reason.startswith("2 jobs are named")
+
+
 @pytest.mark.parametrize("answer", [({"data": []}, 200), ({"data": None}, 200), ({"status": 404, "message": "no job"}, 404),
                                     ({"error": {"status": 404, "message": "no job"}}, 404)])
 def test_a_job_that_is_never_listed_is_looked_up_again(desk: Desk, answer: tuple[Json, int]) -> None:
@@ -154,10 +182,12 @@ def test_a_taken_name_that_is_not_listed_is_tried_again(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("begun", "ttl", "answer"), [
-    (0.0, None, Unknown), (59.0, None, Unknown), (61.0, None, Absent), (61.0, "2h", Absent), (7199.0, "2h", Absent),
-    (7201.0, "2h", Unknown), (61.0, "30s", Unknown), (59.0, "30s", Unknown),
+    (0.0, None, Unknown), (59.0, None, Unknown), (61.0, None, Absent), (61.0, "2h", Absent), (6200.0, "2h", Absent),
+    (6400.0, "2h", Unknown), (61.0, "10m", Unknown), (59.0, "30s", Unknown),
+    (61.0, {"expr": "jobs.a.outputs.t", "with": {}}, Unknown),
 ])
-def test_when_absence_is_certain(desk: Desk, begun: float, ttl: str | None, answer: type) -> None:
+def test_when_absence_is_certain(desk: Desk, begun: float, ttl: Json, answer: type) -> None:
+    """A ttl is no danger before it can be over, a quarter of an hour for the clocks left out."""
     asked = mark(begun=begun, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
     assert isinstance(desk.backend().find([asked])[asked], answer)
 

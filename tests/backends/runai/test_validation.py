@@ -6,7 +6,7 @@ import pytest
 
 from jobform.backends.runai.type import TYPE
 from jobform.model.values import Json
-from jobform.schema import SpecSchema, bundle
+from jobform.schema import SpecSchema, bundle, load_document
 from jobform.schema_check import check_schema
 from jobform.schema_rules import resolve_ref
 
@@ -114,6 +114,19 @@ def test_what_is_right_is_left_alone(spec: dict[str, Json]) -> None:
 def test_what_the_schema_refuses_troubles_nobody_after_it(spec: dict[str, Any]) -> None:
     for api in ("jobs", "workloads"):
         assert told(spec, api)
+
+
+def test_a_job_of_shared_words_moves_to_a_cluster_by_one_line() -> None:
+    spec: dict[str, Json] = {
+        "image": "python:3.12", "command": ["python", "train.py"], "args": ["--fast"], "env": {"A": "1"}, "working_dir": "/work",
+        "resources": {"cpu": "500m", "cpu_limit": 2, "memory": "8Gi", "gpu": {"count": 1}}, "completions": 4, "parallelism": 2,
+        "retries": 2, "image_pull_policy": "Always", "ttl": "2h", "host_network": True,
+    }
+    more: dict[str, Json] = {"labels": {"team": "nlp"}, "priority_class": "high", "grace_period": "1m",
+                             "secrets": {"T": {"name": "hf", "key": "t"}}, "image_pull_secrets": ["registry"]}
+    kubernetes = SpecSchema(load_document("kubernetes"))
+    assert told(spec) == told({**spec, **more}, "workloads") == []
+    assert not list(kubernetes.problems({**spec, **more}))
 
 
 def test_an_interactive_job_goes_on_until_it_is_stopped() -> None:

@@ -96,7 +96,8 @@ def test_many_are_looked_for_in_pages(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("begun", "ttl", "answer"), [
-    (0.0, None, Unknown), (599.0, None, Unknown), (601.0, None, Absent), (601.0, "2h", Absent), (7201.0, "2h", Unknown),
+    (0.0, None, Unknown), (599.0, None, Unknown), (601.0, None, Absent), (601.0, "2h", Absent), (6400.0, "2h", Unknown),
+    (29 * 86400.0, None, Absent), (30 * 86400.0, None, Unknown), (10.0, "10s", Unknown),
 ])
 def test_when_absence_is_certain(desk: Desk, begun: float, ttl: str | None, answer: type) -> None:
     asked = mark(begun=begun, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
