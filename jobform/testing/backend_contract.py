@@ -12,6 +12,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,7 +20,7 @@ import pytest
 
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import Phase
-from jobform.protocols import Absent, Actual, Backend, Found, Gone, ReadError, Ref, Submission
+from jobform.protocols import Absent, Actual, Backend, Found, Gone, Importing, Lister, ReadError, Ref, Submission
 from jobform.testing.backend_faults import FaultContract
 from jobform.testing.backend_fixtures import OUTPUTS, MakeSubmission, Wish, read_one
 from jobform.testing.marks import make_mark
@@ -239,6 +240,40 @@ class BackendContract(FaultContract):
         backend.update(ref, relabel(submission), before)
         with pytest.raises(BackendError):
             backend.update(ref, submission, replace(before, fields={**before.fields, "labels": {"some": "other"}}))
+
+    # --- runs that nobody recorded ---
+
+    def test_a_listed_run_is_the_one_that_was_submitted(
+        self, backend: Backend, make_submission: MakeSubmission, lineage: str,
+    ) -> None:
+        """Its reference is equal, else it would look like another run; its mark, where it carries one, names its attempt."""
+        if not isinstance(backend, Lister):
+            pytest.skip("runs cannot be listed here")
+        marks = {make_mark(address, lineage=lineage) for address in ("one", "two")}
+        refs = {backend.submit(make_submission(Wish.RUNS, mark.address), mark): mark for mark in marks}
+        seen = {sighting.ref: sighting for sighting in backend.list() if sighting.ref in refs}
+        assert seen.keys() == refs.keys()
+        for ref, mark in refs.items():
+            assert seen[ref].id
+            assert seen[ref].mark in ("", mark.text) or seen[ref].mark.rsplit("-", 1)[0] == mark.text.rsplit("-", 1)[0]
+            assert seen[ref].actual.phase in (Phase.PENDING, Phase.RUNNING)
+            assert seen[ref].created_at is None or _moment(seen[ref].created_at)
+
+    def test_a_run_is_looked_up_by_its_id(self, backend: Backend, make_submission: MakeSubmission, lineage: str) -> None:
+        if not isinstance(backend, Importing):
+            pytest.skip("runs cannot be looked up here")
+        mark = make_mark("job", lineage=lineage)
+        ref = backend.submit(make_submission(Wish.RUNS, mark.address), mark)
+        if isinstance(backend, Lister):
+            run = next(sighting.id for sighting in backend.list() if sighting.ref == ref)
+            sighting = backend.lookup(run)
+            assert sighting is not None
+            assert (sighting.ref, sighting.id) == (ref, run)
+            assert isinstance(read_one(backend, sighting.ref), Actual)
+            assert backend.lookup(run[:-1] + ("0" if run[-1] != "0" else "1")) is None
+        for odd in ("no such run", "../..", "\x00", "\u65e5" * 400):
+            with suppress(BackendError):  # it is no id here
+                assert backend.lookup(odd) is None
 
     # --- many at a time ---
 
