@@ -1,6 +1,7 @@
 """What `import` and `orphans` show to people."""
 
-from jobform.model.claims import Orphans, Takeover, Why
+from jobform.model.claims import Orphan, Orphans, Takeover, Why
+from jobform.model.state import Phase
 from jobform.views.escape import terminal
 from jobform.views.fields import field_lines
 from jobform.views.reports import PHASE_STYLES, second
@@ -48,8 +49,13 @@ def orphans_text(orphans: Orphans, paint: Paint) -> str:
     text = table(headers, rows, paint, [PHASE_STYLES[one.phase] for one in orphans.found])
     whys = [why for why in Why if any(one.why is why for one in orphans.found)]
     meaning = "".join(f"  {why}: {_MEANING[why]}\n" for why in whys)
-    todo = "".join(f"  {terminal(one.id or one.mark)}: {terminal(one.hint)}\n" for one in orphans.found if one.hint)
+    todo = "".join(f"  {terminal(one.id or one.mark)}: {terminal(said)}\n" for one in orphans.found if (said := _said(one)))
     return f"{text}\n{count(len(rows), 'orphan')}.\n{meaning}" + (f"{paint('What to do:', 'bold')}\n{todo}" if todo else "")
+
+
+def _said(one: Orphan) -> str:
+    """What to do about it, after why its phase is not known."""
+    return "; ".join(part for part in (one.detail if one.phase is Phase.UNKNOWN else "", one.hint) if part)
 
 
 def _whose(address: str, attempt: int | None) -> str:
