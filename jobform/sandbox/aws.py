@@ -75,8 +75,10 @@ class Aws:
             def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002  # the inherited signature
                 """Nothing: standard error is the user's."""
 
+        s3 = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         for bucket in self._buckets:
-            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(bucket, "us-east-1")
+            if bucket not in s3.buckets:  # of another sandbox in this process
+                s3.create_bucket(bucket, "us-east-1")
         app = DomainDispatcherApplication(create_backend_app)
         host, port = self._socket.getsockname()
         server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=self._socket.fileno())

@@ -70,7 +70,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
         running.world("braket").jobs.clear()
     entries = list(running.ledger.entries())[before:]
     assert_no_bugs(entries)
-    assert_never_two_live(entries)
+    assert_never_two_live(entry for entry in entries if entry.get("owner"))  # what boto3 makes alone is of nobody
 
 
 @pytest.fixture
