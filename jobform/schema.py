@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jobform.model.units import DURATION_PATTERN, QUANTITY_PATTERN
 from jobform.model.values import Json, Path
+from jobform.schema_places import Places, annotated, found_at, met_at
 from jobform.schema_rules import (
     AFTER_END,
     ENDLESS,
@@ -21,15 +22,11 @@ from jobform.schema_rules import (
     NAME,
     SINGLES,
     Node,
-    Places,
     Rule,
     RuleTree,
     Schema,
-    annotated,
     carries,
-    found_at,
     input_values,
-    met_at,
     normalise,
     resolve_ref,
     subschemas,

@@ -7,7 +7,7 @@ of its parent.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from jobform.model.address import number_text
 from jobform.model.units import parse_duration, parse_quantity, plain_number
@@ -89,7 +89,7 @@ class RuleTree:
         """The node of a subschema below a parent with this rule."""
         key = (id(schema), parent)
         if key not in self._nodes:
-            layers = list(_layers(self._document, schema)) if isinstance(schema, dict) else []
+            layers = list(layers_at(self._document, schema)) if isinstance(schema, dict) else []
             self._nodes[key] = Node(self, layers, _rule(layers, parent))
         return self._nodes[key]
 
@@ -147,19 +147,19 @@ class Node:
         """The names of the properties that are listed here, in the schema's order."""
         found: dict[str, None] = {}
         for layer in self._layers:
-            found.update(dict.fromkeys(_mapping(layer.get("properties"))))
+            found.update(dict.fromkeys(mapping(layer.get("properties"))))
         return tuple(found)
 
     def _find(self, name: str) -> "Node":
         for layer in self._layers:
-            properties = _mapping(layer.get("properties"))
+            properties = mapping(layer.get("properties"))
             if name in properties:
                 self._named[name] = self._tree.node(properties[name], self.rule)
                 return self._named[name]
         if self._patterns is None:
             self._patterns = [
                 (compile_pattern(pattern), self._tree.node(schema, self.rule))
-                for layer in self._layers for pattern, schema in _mapping(layer.get("patternProperties")).items()
+                for layer in self._layers for pattern, schema in mapping(layer.get("patternProperties")).items()
             ]
         for pattern, node in self._patterns:
             if pattern.search(name):
@@ -302,54 +302,6 @@ def type_of(value: Json) -> str:
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
 
 
-@dataclass(slots=True)
-class Places:
-    """Some places in a schema, as a tree of property names.
-
-    here: whether this is one of them; values: what the annotation lists there, where it is a list.
-    """
-
-    here: bool = False
-    values: list[Json] = field(default_factory=list)
-    below: dict[str, "Places"] = field(default_factory=dict)
-
-
-def annotated(document: Schema, annotation: str) -> Places:
-    """The named properties that carry an annotation; what refers to itself is not entered again."""
-
-    def fill(schema: Json, places: Places, inside: frozenset[int]) -> None:
-        if not isinstance(schema, dict) or id(schema) in inside:
-            return
-        for layer in _layers(document, schema):
-            said = layer.get(annotation)
-            places.values += said if isinstance(said, list) else []
-            places.here = places.here or said is True or bool(places.values)
-            for name, item in _mapping(layer.get("properties")).items():
-                under = places.below.get(name, Places())
-                fill(item, under, inside | {id(schema), id(layer)})
-                if under.here or under.below:
-                    places.below[name] = under
-
-    found = Places()
-    fill(document, found, frozenset())
-    return found
-
-
-def found_at(places: Places, value: object) -> Iterator[object]:
-    """What a value holds at these places, as far as it has them."""
-    yield from (found for _, found in met_at(places, value))
-
-
-def met_at(places: Places, value: object) -> Iterator[tuple[Places, object]]:
-    """The same, each with its place."""
-    if places.here:
-        yield places, value
-    if places.below and isinstance(value, Mapping):
-        for name, under in places.below.items():
-            if name in value:
-                yield from met_at(under, value[name])
-
-
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A pattern with JSON Schema's meaning: `$` is the very end of the text, `\\d` and `\\w` are ASCII."""
     out, in_class, i = [], False, 0
@@ -378,7 +330,7 @@ def resolve_ref(document: Schema, ref: str) -> Json:
     return place
 
 
-def _layers(document: Schema, schema: Schema, seen: frozenset[int] = frozenset()) -> Iterator[Schema]:
+def layers_at(document: Schema, schema: Schema, seen: frozenset[int] = frozenset()) -> Iterator[Schema]:
     """Every schema that applies at one place, nearest first: itself, what it refers to, its branches."""
     if id(schema) in seen:
         raise ValueError("the schema refers to itself")
@@ -391,7 +343,7 @@ def _layers(document: Schema, schema: Schema, seen: frozenset[int] = frozenset()
     below += [schema[keyword] for keyword in _CONDITIONS if keyword in schema]
     for item in below:
         if isinstance(item, dict):
-            yield from _layers(document, item, seen)
+            yield from layers_at(document, item, seen)
 
 
 def _rule(layers: list[Schema], parent: Rule) -> Rule:
@@ -430,5 +382,5 @@ def _sorted_set(items: list[Json]) -> list[Json]:
     return [item for _, item in sorted({canonical(item): item for item in items}.items())]
 
 
-def _mapping(value: Json) -> dict[str, Json]:
+def mapping(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else {}

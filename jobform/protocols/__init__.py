@@ -11,7 +11,6 @@ from jobform.protocols.backend import (
     Actual,
     Backend,
     BackendType,
-    Blanking,
     Collecting,
     Comparing,
     Difference,
@@ -19,8 +18,6 @@ from jobform.protocols.backend import (
     Found,
     Gone,
     Intended,
-    LogOptions,
-    LogSource,
     Mark,
     Place,
     Preflight,
@@ -33,6 +30,7 @@ from jobform.protocols.backend import (
     Unknown,
 )
 from jobform.protocols.claims import Importing, Lister, Sighting
+from jobform.protocols.logs import Blanking, LogOptions, LogSource
 from jobform.protocols.store import (
     LockInfo,
     Store,
