@@ -228,10 +228,13 @@ class JobsBackend:
         raise BackendError("no field of a job can be changed", "the job API of Run:ai has no call for it")
 
     def cancel(self, ref: Ref, *, only_if_waiting: bool) -> None:
-        """The service has no stop that keeps the job, and none that depends on its state."""
+        """The service has no stop that keeps the job, and none that depends on its state.
+
+        A job that is `Terminating` may only lose its place, and come back: it is removed as well.
+        """
         job = job_ref(ref)
         found = self._look(job)
-        if found is None or found.actual.phase in ENDED or found.going:
+        if found is None or found.actual.phase in ENDED:
             return
         if only_if_waiting and found.actual.started_at is not None:
             raise Started(f"{job.name} is {found.actual.phase}")
@@ -277,12 +280,19 @@ class JobsBackend:
 
     def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
         """id: a job's name, as people see it, or its id."""
-        found = next((each for each in self._views(self._site.project)[0] if id in (each.name, each.id)), None)
+        views, broken = self._views(self._site.project)
+        found = next((each for each in views if id in (each.name, each.id)), None)
+        if found is None and id in broken:
+            raise BackendError(f"what the service says of {id} cannot be read", broken[id])
         return _sighting(found) if found else None
 
     def list(self) -> Iterator[Sighting]:
-        found = sorted(self._views(self._site.project)[0], key=lambda each: (each.created, each.name), reverse=True)
-        return (_sighting(each) for each in found)
+        views, broken = self._views(self._site.project)
+        if broken:
+            name, why = next(iter(broken.items()))
+            raise BackendError(f"what the service says of {name} cannot be read", why)
+        newest = sorted(views, key=lambda each: (each.created, each.name), reverse=True)
+        return (_sighting(each) for each in newest)
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         del options

@@ -65,6 +65,7 @@ _PHASES: Mapping[str, tuple[Phase, bool]] = {
 """The phase, and whether from it follows that the program has been started, by the service's word in lower case."""
 
 _SUSPENDED = frozenset({"stopping", "stopped"})
+_GOING = frozenset({"Deleting", "Terminating"})
 _PLAIN_WORDS = frozenset({"pending", "running", "completed", "failed"})
 
 
@@ -96,11 +97,14 @@ class Workloads:
             return None
         kind = kind or _kind_told(summary) or TRAININGS
         whole = self._get(f"{_ROOT}/{kind}/{segment(run)}")
-        if isinstance(whole, Gone):
-            return None
-        if not isinstance(whole, dict):
+        if isinstance(whole, Gone):  # whether it exists, the summary says: not every version shows every kind
+            whole = {}
+        if not isinstance(whole, dict) or whole.get("workloadId", run) != run:
             raise BackendError("the service's answer is no workload", f"it is {str(whole)[:100]!r}")
-        return shaped(lambda value: _seen(value, whole, kind, self._clock.now()), summary, "workload")
+        seen = shaped(lambda value: _seen(value, whole or None, kind, self._clock.now()), summary, "workload")
+        if parts_of(seen.id)[1] != run:
+            raise BackendError(f"the service was asked for {run} and tells of another workload", seen.id)
+        return seen
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         """Newest first; what began to be removed is left out."""
@@ -143,6 +147,10 @@ class Workloads:
             seen = self.one(run)
             if seen and mark_key(seen.mark) == mark_key(mark.text):
                 return run
+            if seen and seen.actual.detail.partition(":")[0] in _GOING:
+                raise BackendError(
+                    f"a workload named {mark.name} is still being removed", error.detail, retryable=True, retry_after=2.0,
+                ) from error
         raise BackendError(
             f"a workload named {mark.name} exists in {self._site.project} and is not this one",
             f"{error.detail}; delete it first, or choose another job_name",
@@ -265,9 +273,10 @@ class WorkloadsBackend(RemoteBackend):
         if len(marks) > FEW:
             for seen in self._all(None):
                 listed.setdefault(seen.name, []).append(seen.id)
-        else:
-            listed = {mark.name: self._workloads.named(mark.name) for mark in marks}
-        return {mark: self._told(mark, listed.get(mark.name, []), asked_at) for mark in marks}
+        for mark in marks:  # a list of several pages misses one when another is removed meanwhile
+            if mark.name not in listed:
+                listed[mark.name] = self._workloads.named(mark.name)
+        return {mark: self._told(mark, listed[mark.name], asked_at) for mark in marks}
 
     def _told(self, mark: Mark, ids: Sequence[str], asked_at: datetime) -> Found | Absent | Unknown:
         runs = [seen for run in ids if (seen := self._service.one(run)) is not None]

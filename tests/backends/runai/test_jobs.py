@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobform.model.errors import BackendError
+from jobform.model.errors import BackendError, Started
 from jobform.model.state import Phase
 from jobform.model.values import Json
 from jobform.protocols import (
@@ -277,6 +277,10 @@ def test_one_unreadable_job_of_a_list_hides_no_other(desk: Desk) -> None:
     views[0] = {**views[0], "createdAt": "yesterday"}
     broken = views[0]["name"]
     desk.answer("GET", "/api/v1/jobs/team-a", {"data": views})
+    for call in (lambda: list(backend.list()), lambda: backend.lookup(broken)):
+        with pytest.raises(BackendError, match=f"what the service says of {broken} cannot be read"):
+            call()
+    assert backend.lookup(views[1]["name"]) is not None
     answers = backend.read(refs)
     assert all(isinstance(answer, Actual) for answer in answers.values()), "the unreadable one is asked for itself"
     marks = [mark(number) for number in range(1, 13)]
@@ -411,6 +415,18 @@ def test_each_removal_has_its_own_answer(desk: Desk, body: Any, ambiguous: bool)
     forget(desk, mark().name)
     gone = read(backend, ref)
     assert isinstance(gone, Actual if ambiguous else Gone), "a stop that surely failed explains no absence"
+
+
+def test_a_job_that_only_loses_its_place_is_stopped_all_the_same(desk: Desk) -> None:
+    backend = desk.backend()
+    ref = backend.submit(submission(), mark())
+    [shown] = _listed(desk)
+    desk.answer("GET", ONE, {"data": [{**shown, "status": "Terminating"}]}, times=1)
+    backend.cancel(ref, only_if_waiting=False)
+    assert len(desk.requests("DELETE", "/api/v1/jobs")) == 1
+    desk.answer("GET", ONE, {"data": [{**shown, "status": "Terminating"}]}, times=1)
+    with pytest.raises(Started):
+        backend.cancel(ref, only_if_waiting=True)
 
 
 def test_a_removal_that_finds_nothing_is_quiet(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """The workloads API: whose a workload is, its phases, and answers that cannot be trusted."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,6 +83,27 @@ def test_a_name_that_is_taken(desk: Desk, status: int) -> None:
     assert backend.submit(submission(), mark()) == ref, "it is this very attempt's"
     with pytest.raises(BackendError, match="exists in team-a and is not this one"):
         backend.submit(submission(), mark(2, name=mark().name))
+
+
+def test_a_name_that_is_still_being_removed_is_tried_again(desk: Desk) -> None:
+    backend = desk.backend(WORKLOADS)
+    desk.sandbox.world("runai").stopping = 1000.0
+    ref = backend.submit(submission(), mark(name="bert"))
+    time.sleep(0.05)
+    backend.cancel(ref, only_if_waiting=False)
+    with pytest.raises(BackendError, match="still being removed") as caught:
+        backend.submit(submission(), mark(2, name="bert"))
+    assert caught.value.retryable
+    assert caught.value.retry_after
+
+
+def test_a_page_that_shifts_hides_no_workload(desk: Desk) -> None:
+    """The list is read by offsets: what slips to an earlier page is asked for by its name."""
+    backend = desk.backend(WORKLOADS)
+    marks = [mark(number) for number in range(1, 12)]
+    ref = backend.submit(submission(), marks[0])
+    desk.answer("GET", ROOT, {"workloads": []}, times=1)
+    assert backend.find(marks)[marks[0]] == Found(ref, marks[0].body)
 
 
 def test_many_are_looked_for_in_pages(desk: Desk) -> None:
@@ -249,6 +271,25 @@ def test_a_404_of_somebody_else_is_no_absence(desk: Desk, body: Any) -> None:
     ref = backend.submit(submission(), mark())
     desk.answer("GET", f"{ROOT}.*", body, 404)
     assert isinstance(read(backend, ref), ReadError)
+
+
+def test_an_answer_about_another_workload_is_no_answer(desk: Desk) -> None:
+    backend = desk.backend(WORKLOADS)
+    ref = backend.submit(submission(), mark())
+    [job] = desk.jobs.values()
+    desk.answer("GET", f"{ROOT}/{job.id}", summary())
+    assert isinstance(read(backend, ref), ReadError)
+    desk.answer("GET", f"{TRAININGS}/{job.id}", {"workloadId": RUN, "spec": {}})
+    assert isinstance(read(backend, ref), ReadError)
+
+
+def test_a_kind_that_a_version_does_not_show_is_read_in_part(desk: Desk) -> None:
+    backend = desk.backend(WORKLOADS)
+    ref = backend.submit(submission(nodes=2), mark())
+    desk.answer("GET", f"{ROOT}/distributed/.*", {"code": 404, "message": "no such path"}, 404)
+    actual = read(backend, ref)
+    assert (actual.phase in (Phase.PENDING, Phase.RUNNING), actual.fields) == (True, {})
+    assert isinstance(backend.find([mark()])[mark()], Unknown), "its mark cannot be read"
 
 
 def test_a_spec_that_cannot_be_read_hides_no_phase(desk: Desk) -> None:
