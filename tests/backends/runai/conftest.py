@@ -21,6 +21,7 @@ from jobform.sandbox.runai import Runai
 from jobform.sandbox.wire import Call
 from jobform.sandbox.world import Job
 from jobform.testing.marks import make_mark
+from tests.entry import Hook
 from tests.sandboxed import SPEED, QuickClock, assert_never_two_live, assert_no_bugs, attempt_of
 from tests.support import Result, Warm, project
 
@@ -89,8 +90,8 @@ class Project(Desk):
         project(self.directory, {name: {"backend": "gpu", **job} for name, job in whole.items()},
                 {"gpu": {"type": "runai", **backend}})
 
-    def run(self, *arguments: str, exits: int = 0) -> Result:
-        done = self._warm.run(*arguments, cwd=self.directory, env={**self.environ, "HOME": str(self.directory)})
+    def run(self, *arguments: str, exits: int = 0, hook: Hook | None = None) -> Result:
+        done = self._warm.run(*arguments, cwd=self.directory, env={**self.environ, "HOME": str(self.directory)}, hook=hook)
         assert done.exit == exits, done
         return done
 

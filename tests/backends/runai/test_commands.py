@@ -9,6 +9,7 @@ import pytest
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.world import State
 from tests.backends.runai.conftest import RUNS, Project
+from tests.entry import Hook
 
 TRAIN: Mapping[str, Any] = {"image": "python:3.12", "command": ["echo", "hello"], "resources": {"gpu": {"count": 1}}}
 FOREVER: Mapping[str, Any] = {**TRAIN, "env": RUNS}
@@ -93,6 +94,21 @@ def test_a_lost_answer_after_the_effect_is_adopted(made: Project, api: str, faul
     made.run("apply", "--auto-approve", "--detach")
     assert made.posts(path(api)) == 1
     assert only(made).id in made.run("history", "train", "--format", "json").stdout, "it was adopted"
+    made.run("plan", "--detailed-exitcode")
+
+
+@pytest.mark.parametrize(("effect", "posts"), [("remote.create.before", 0), ("remote.create.after", 1)])
+def test_a_kill_around_the_create_is_settled_by_the_next_command(made: Project, api: str, effect: str, posts: int) -> None:
+    made.write({"train": FOREVER}, api=api)
+    made.run("apply", "--auto-approve", "--detach", exits=-9, hook=Hook(at=1, name=effect))
+    assert made.posts(path(api)) == posts
+    made.run("apply", "--auto-approve", "--detach")
+    assert made.posts(path(api)) == posts, "adopted, or on hold until the absence is certain"
+    assert len(made.jobs) == posts
+    if not posts:
+        made.run("state", "resolve", "train", "--not-submitted")
+        made.run("apply", "--auto-approve", "--detach")
+    assert len(made.jobs) == 1
     made.run("plan", "--detailed-exitcode")
 
 
