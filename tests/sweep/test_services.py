@@ -12,6 +12,9 @@ from tests.entry import Hook
 from tests.support import Warm
 from tests.sweep.five import FINDS_NOTHING, KILLED, SERVICES, Five
 
+CREATES = {
+    "braket": "/job", "fireworks": ".*/batchJobs", "otoy": "/v1/jobs", "runai": "/api/v1/jobs", "unstructured": ".*/jobs/",
+}
 APPLY = ("apply", "--auto-approve", "--detach")
 
 
@@ -111,8 +114,8 @@ def test_kill_while_replacing(seed: int, tmp_path: Path, warm: Warm, sandbox: Sa
 def test_lost_answers(drop: str, tmp_path: Path, warm: Warm, sandbox: Sandbox) -> None:
     """The first create of each service is lost, on its way there or back: never a second one without looking."""
     scene = Five(tmp_path / "p", warm, sandbox)
-    creates = {"braket": "/job", "fireworks": ".*/batchJobs", "otoy": "/v1/jobs", "runai": "/api/v1/jobs", "unstructured": ".*/jobs/"}
-    scene.sandbox.faults.set([Fault.parse(f"service={name} method=POST path={path} drop={drop}") for name, path in creates.items()])
+    rules = [f"service={name} method=POST path={path} drop={drop}" for name, path in CREATES.items()]
+    scene.sandbox.faults.set([Fault.parse(rule) for rule in rules])
     first = scene.run(*APPLY)
     posts = {
         name: sum(each["method"] == "POST" and each["fault"] is not None for each in scene.entries("request", name))

@@ -1,0 +1,75 @@
+"""How many calls a plan makes for many jobs on each service, counted by the sandbox."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobform.sandbox.host import Sandbox
+from tests.support import Result, Warm, project
+from tests.sweep.five import BACKENDS, specs
+
+MANY = 500
+FEW = 60
+"""Where creates are paced: a quota of Braket lets an account make one job a second, after a few at once."""
+
+PAGES = {"braket": FEW, "fireworks": 200, "otoy": 50, "runai": 100, "unstructured": FEW}
+"""Jobs on one page of a list, as each backend asks for them, or more."""
+
+GETS, BURST = 5.0, 25
+"""GetJob calls a second that the quota allows an account at first, and how many may go before."""
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm() as process:
+        yield process
+
+
+def make(directory: Path, name: str, count: int, seconds: float, settings: dict[str, Any]) -> Path:
+    directory.mkdir()
+    (directory / "a.txt").write_text("text")
+    jobs = {f"job-{number}": {"backend": "away", "spec": specs(number, 1, seconds)[name]} for number in range(count)}
+    return project(directory, jobs, {"away": {**BACKENDS[name], **settings}})
+
+
+def run(warm: Warm, directory: Path, sandbox: Sandbox, *arguments: str) -> Result:
+    environ = {**sandbox.variables, "HOME": str(directory)}
+    return warm.run(*arguments, cwd=directory, env=environ, timeout=280)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_a_plan_of_many_live_jobs_reads_pages(name: str, tmp_path: Path, warm: Warm) -> None:
+    settings = {"rate_factor": 2} if name == "braket" else {}
+    many = FEW if name in ("braket", "unstructured") else MANY
+    with Sandbox(only=frozenset({name})) as sandbox:
+        directory = make(tmp_path / "p", name, many, float("inf"), settings)
+        done = run(warm, directory, sandbox, "apply", "--auto-approve", "--detach")
+        assert done.exit == 0, done
+        before = len(list(sandbox.ledger.entries("request")))
+        began = time.monotonic()
+        planned = run(warm, directory, sandbox, "plan", "--detailed-exitcode")
+        assert planned.exit == 0, planned
+        calls = list(sandbox.ledger.entries("request"))[before:]
+        print(f"\n{name}: {len(calls)} calls in {time.monotonic() - began:.1f} s for {many} jobs")
+        assert len(calls) <= -(-many // PAGES[name]) + 3, [f"{each['method']} {each['path']}" for each in calls[:20]]
+
+
+@pytest.mark.slow
+def test_braket_is_asked_no_faster_than_it_allows(tmp_path: Path, warm: Warm) -> None:
+    """Its list does not say why a job ended, so each one that has ended since is asked for: at the rate of the quota."""
+    with Sandbox(only=frozenset({"braket"}), speed=1000) as sandbox:
+        directory = make(tmp_path / "p", "braket", 40, 1.0, {})
+        assert run(warm, directory, sandbox, "apply", "--auto-approve", "--detach").exit == 0
+        before = len(list(sandbox.ledger.entries("request")))
+        assert run(warm, directory, sandbox, "advance").exit in (0, 2)
+        gets = [
+            datetime.fromisoformat(str(each["at"])).timestamp() for each in list(sandbox.ledger.entries("request"))[before:]
+            if each["method"] == "GET"
+        ]
+        assert len(gets) >= 40
+        assert gets[-1] - gets[0] >= (len(gets) - BURST - 1) / GETS
