@@ -170,7 +170,7 @@ class Aws:
         if setting is None and not any(self._environ.get(name) for name in variables):
             return None
         own = [host.format(region=self.region.value) for host in self._settings.own_hosts] if setting else []
-        base = base_url(setting, variables, None, own, self._environ)
+        base = base_url(setting, variables, None, own, self._environ, "endpoint_url")
         return Named(base.url, base.source)
 
     def _config(self, proxy: str | None) -> Any:  # of boto3
@@ -221,12 +221,13 @@ class Aws:
         endpoint = self._endpoint(service) if service else None
         return Context(
             service, operation, changing, region.value if region else "", region.source if region else "",
-            endpoint.source if endpoint else "", self._credentials_source(), self.profile.value if self.profile else "",
+            endpoint.source if endpoint else "", self.credentials, self.profile.value if self.profile else "",
             self.profile.source if self.profile else "", self._clock.now(),
         )
 
-    def _credentials_source(self) -> str:
-        """Where the credentials in use come from, for people."""
+    @property
+    def credentials(self) -> str:
+        """Where the credentials in use come from, for people; before the first call only what was chosen."""
         core = self.__dict__.get("_core")
         known = getattr(core, "_credentials", None)  # get_credentials() would look for them
         method = str(getattr(known, "method", "") or "")

@@ -66,9 +66,8 @@ class Braket:
         rows, _ = self._search([], 1, "")
         account = next((_account_of(row) for row in rows), "") or self.account()
         region = self.aws.region
-        profile = self.aws.profile
-        source = f"{region.source} and {profile.source if profile else 'the AWS credentials'}"
         self._account = account
+        source = f"{region.source} and {self.aws.credentials}"
         return Scope(f"braket:{account}:{region.value}", f"the AWS account {account} in {region.value}", source)
 
     def account(self) -> str:

@@ -87,7 +87,7 @@ def test_a_tag_changes_in_place_and_a_changed_program_is_a_changed_job(begun: Cl
     plan = begun("plan")
     assert "inputs[programs/vqe.py]" in plan.stdout
     assert "1 to rerun" in plan.stdout
-    assert begun("apply", "--auto-approve").exit == 0
+    assert begun("apply", "--auto-approve", "--detach").exit == 0
     assert posts(sandbox) == 2
     uris = {job.body["algorithmSpecification"]["scriptModeConfig"]["s3Uri"] for job in sandbox.world("braket").jobs.values()}  # type: ignore[index,call-overload]
     assert len(uris) == 2
@@ -177,7 +177,7 @@ def test_a_lost_answer_without_effect_is_on_hold_and_not_sent_again(begun: Cli, 
     assert creates(sandbox) - before == 1, "no second POST before its absence is certain"
     assert not sandbox.world("braket").jobs
     assert begun("state", "resolve", "vqe", "--not-submitted").exit == 0
-    assert begun("apply", "--auto-approve").exit == 0
+    assert begun("apply", "--auto-approve", "--detach").exit == 0
     assert creates(sandbox) - before == 2
     assert len(sandbox.world("braket").jobs) == 1
 
@@ -193,7 +193,7 @@ def test_a_refusal_is_final_and_leaves_nothing_open(begun: Cli, sandbox: Sandbox
     refused = begun("apply", "--auto-approve")
     assert refused.exit == 7, refused
     assert "5 concurrent jobs at most" in refused.stderr
-    assert begun("apply", "--auto-approve").exit == 0
+    assert begun("apply", "--auto-approve", "--detach").exit == 0
     assert len(sandbox.world("braket").jobs) == 1
 
 
@@ -206,7 +206,7 @@ def test_a_plan_refuses_a_job_without_a_role(cli: Cli, sandbox: Sandbox, tmp_pat
     assert "set `role_arn` of the job, or of the backend" in plan.stdout
     given = spec(role_arn=BACKENDS["qpu"]["role_arn"])
     write(tmp_path, backends={"qpu": {"type": "braket", "region": "us-east-1"}}, vqe={"spec": given})
-    assert cli("apply", "--auto-approve").exit == 0
+    assert cli("apply", "--auto-approve", "--detach").exit == 0
 
 
 @pytest.mark.slow

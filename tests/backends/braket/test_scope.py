@@ -61,12 +61,13 @@ NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_DEFAULT_RE
     ({**NO_KEYS, "AWS_PROFILE": "quantum"}, {}, "AWS_PROFILE"), (NO_KEYS, {"profile": "quantum"}, "`profile` of the backend"),
     ({"AWS_ACCESS_KEY_ID": "wrong", "AWS_SECRET_ACCESS_KEY": "wrong"}, {"profile": "quantum"}, "`profile` of the backend"),
     ({"AWS_PROFILE": "far", "AWS_DEFAULT_REGION": ""}, {"profile": "quantum"}, "`profile` of the backend"),
+    ({"AWS_PROFILE": "poor"}, {}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
 ])
 def test_profiles(open_backend: Open, tmp_path: Path, environ: dict[str, str], settings: dict[str, str], source: str) -> None:
     write_profiles(tmp_path)
     scope = open_backend(environ, **settings).scope()
     assert scope.text == PLACE
-    assert scope.source.endswith(source)
+    assert source in scope.source
 
 
 def test_another_configuration_file(open_backend: Open, tmp_path: Path) -> None:
@@ -114,6 +115,18 @@ def test_no_rights(open_backend: Open, sandbox: Sandbox) -> None:
     assert "AWS_ACCESS_KEY_ID" in told
 
 
+def test_a_role_that_a_profile_assumes(cli: Callable[..., Result], tmp_path: Path) -> None:
+    """STS is asked for the role's credentials; the sandbox knows only its own, so the error tells whose were sent."""
+    config = tmp_path / "config"
+    config.write_text("[profile base]\naws_access_key_id = sandbox\naws_secret_access_key = sandbox\n[profile deployer]\n"
+                      "region = us-east-1\nrole_arn = arn:aws:iam::123456789012:role/deployer\nsource_profile = base\n")
+    project(tmp_path, {"vqe": JOB}, {"qpu": {**BLOCK, "profile": "deployer"}})
+    assert cli("init").exit == 0
+    result = cli("plan", env={"AWS_CONFIG_FILE": str(config)})
+    assert result.exit == 1, result
+    assert "the credentials come from the profile 'deployer' (`profile` of the backend), assume-role" in result.stderr
+
+
 @pytest.mark.parametrize("minutes", [-20, 20])
 def test_a_wrong_clock_is_told(open_backend: Open, monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
     moment = (datetime.now(UTC) + timedelta(minutes=minutes)).replace(tzinfo=None)
@@ -136,6 +149,7 @@ def test_where_jobform_yaml_may_send_signatures(tmp_path: Path, endpoint: str, t
     with pytest.raises(BackendError) as caught:
         TYPE.open(block, Place(tmp_path, QuickClock(), no_effect, environ)).scope()
     assert caught.value.summary.startswith("cannot connect" if taken else "credentials are not sent to"), caught.value.summary
+    assert taken or endpoint.startswith("http:") or "`endpoint_url` of the backend" in caught.value.detail
 
 
 def test_the_environment_goes_before_jobform_yaml(open_backend: Open) -> None:
