@@ -37,6 +37,7 @@ class Desk:
     def __init__(self, sandbox: Sandbox, directory: Path) -> None:
         self.sandbox = sandbox
         self._directory = directory
+        self._before = len(list(sandbox.ledger.entries()))
 
     def backend(self, settings: dict[str, Json] = JOBS, **variables: str | None) -> Any:
         given = {"HOME": str(self._directory), **self.sandbox.variables, **variables}
@@ -62,8 +63,12 @@ class Desk:
 
     def requests(self, method: str, path: str) -> list[Entry]:
         """What the ledger has of this method and exact path."""
-        entries = self.sandbox.ledger.entries("request")
-        return [entry for entry in entries if entry["method"] == method and entry["path"] == path]
+        return [entry for entry in self.entries if (entry.get("method"), entry.get("path")) == (method, path)]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What the ledger has of this test."""
+        return list(self.sandbox.ledger.entries())[self._before :]
 
     def answer(self, method: str, path: str, body: Json, status: int = 200, times: int = 1000) -> None:
         """From now on, calls of this method and path are answered so."""
@@ -111,9 +116,25 @@ def _address(owner: str) -> str:
     return attempt_of(owner) if owner.startswith("jf1-") else re.sub(r"-[0-9]+\Z", "", owner)
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    with Sandbox(speed=SPEED, only=frozenset({"runai"}), record=True) as running:
+        yield running
+
+
 @pytest.fixture
-def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
-    return Desk(sandbox, tmp_path)
+def desk(shared: Sandbox, tmp_path: Path) -> Iterator[Desk]:
+    """The sandbox of all tests of a module, as if it were new: to start one takes longer than most tests."""
+    world, server = shared.world("runai"), shared.servers["runai"]
+    with world.held():
+        world.jobs.clear()
+        world.stopping = 0.2
+    desk = Desk(shared, tmp_path)
+    desk.fault()
+    server.calls.clear()
+    desk.service.authenticated, desk.service.lifetime = True, 36000.0
+    yield desk
+    assert_no_bugs(desk.entries)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,9 @@ TRAIN: Mapping[str, Any] = {"image": "python:3.12", "command": ["echo", "hello"]
 FOREVER: Mapping[str, Any] = {**TRAIN, "env": RUNS}
 TRAININGS = "/api/v1/workloads/trainings"
 
-pytestmark = pytest.mark.parametrize("api", ["jobs", "workloads"])
+BOTH = pytest.mark.parametrize("api", ["jobs", "workloads"])
+MOSTLY = pytest.mark.parametrize("api", ["jobs", pytest.param("workloads", marks=pytest.mark.slow)])
+"""For what takes a while and hardly depends on the API."""
 
 
 def path(api: str) -> str:
@@ -27,6 +29,7 @@ def only(project: Project) -> Any:
     return job
 
 
+@MOSTLY
 def test_from_the_first_plan_to_the_last(made: Project, api: str) -> None:
     made.write({"train": TRAIN}, api=api)
     made.run("validate")
@@ -43,12 +46,14 @@ def test_from_the_first_plan_to_the_last(made: Project, api: str) -> None:
     assert not made.jobs
 
 
+@MOSTLY
 def test_a_failed_job_is_exit_8(made: Project, api: str) -> None:
     made.write({"train": {**TRAIN, "env": {"SANDBOX_EXIT": "3"}}}, api=api)
     made.run("apply", "--auto-approve", exits=8)
     made.run("plan", "--detailed-exitcode")
 
 
+@MOSTLY
 def test_a_live_job_is_stopped_only_by_a_yes_and_is_cancelled_then(made: Project, api: str) -> None:
     made.write({"train": FOREVER}, api=api)
     made.run("apply", "--auto-approve", "--detach")
@@ -63,6 +68,7 @@ def test_a_live_job_is_stopped_only_by_a_yes_and_is_cancelled_then(made: Project
     assert made.posts(path(api)) == 1
 
 
+@BOTH
 def test_a_job_that_vanished_is_lost_and_never_silently_done(made: Project, api: str) -> None:
     made.write({"train": {**FOREVER, "ttl": "1h"}}, api=api)
     made.run("apply", "--auto-approve", "--detach")
@@ -75,6 +81,7 @@ def test_a_job_that_vanished_is_lost_and_never_silently_done(made: Project, api:
     assert made.posts(path(api)) == 1
 
 
+@BOTH
 def test_a_lost_answer_before_any_effect_holds_the_job(made: Project, api: str) -> None:
     made.write({"train": TRAIN}, api=api)
     made.sandbox.faults.set([Fault.parse(f"method=POST path={path(api)} drop=before")])
@@ -85,6 +92,7 @@ def test_a_lost_answer_before_any_effect_holds_the_job(made: Project, api: str) 
     assert not made.jobs
 
 
+@BOTH
 @pytest.mark.parametrize("fault", [
     "drop=after", *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("status=502 applied=yes", "half=yes")),
 ])
@@ -97,6 +105,7 @@ def test_a_lost_answer_after_the_effect_is_adopted(made: Project, api: str, faul
     made.run("plan", "--detailed-exitcode")
 
 
+@MOSTLY
 @pytest.mark.parametrize(("effect", "posts"), [("remote.create.before", 0), ("remote.create.after", 1)])
 def test_a_kill_around_the_create_is_settled_by_the_next_command(made: Project, api: str, effect: str, posts: int) -> None:
     made.write({"train": FOREVER}, api=api)
@@ -112,6 +121,7 @@ def test_a_kill_around_the_create_is_settled_by_the_next_command(made: Project, 
     made.run("plan", "--detailed-exitcode")
 
 
+@BOTH
 def test_a_lost_second_look_is_no_second_job(made: Project, api: str) -> None:
     """The id is read after the create: when that fails for a whole command, the next one finds the job by its name."""
     made.write({"train": FOREVER}, api=api)
@@ -127,6 +137,7 @@ def test_a_lost_second_look_is_no_second_job(made: Project, api: str) -> None:
     made.run("plan", "--detailed-exitcode")
 
 
+@MOSTLY
 def test_a_name_of_ones_own_is_freed_before_it_is_used_again(made: Project, api: str) -> None:
     made.write({"train": {**TRAIN, "job_name": "bert-tiny"}}, api=api)
     made.run("apply", "--auto-approve")
@@ -144,6 +155,7 @@ def test_a_name_of_ones_own_is_freed_before_it_is_used_again(made: Project, api:
     assert made.posts(path(api)) == 3
 
 
+@BOTH
 def test_a_name_of_somebody_else_is_left_alone(made: Project, api: str) -> None:
     made.write({"train": {**FOREVER, "job_name": "bert-tiny"}}, api=api)
     made.run("apply", "--auto-approve", "--detach")
@@ -160,6 +172,7 @@ def test_a_name_of_somebody_else_is_left_alone(made: Project, api: str) -> None:
     assert only(made) is theirs
 
 
+@MOSTLY
 def test_a_secret_is_sent_and_never_shown(made: Project, api: str) -> None:
     made.write({"train": {**TRAIN, "env": {**RUNS, "TOKEN": "{{ secret('TOKEN') }}"}}}, api=api)
     made.environ["JOBFORM_SECRET_TOKEN"] = "hush-hush-hush"
@@ -174,6 +187,7 @@ def test_a_secret_is_sent_and_never_shown(made: Project, api: str) -> None:
         assert not file.is_file() or b"hush-hush-hush" not in file.read_bytes(), file
 
 
+@BOTH
 def test_a_wrong_project_is_one_error_and_changes_nothing(made: Project, api: str) -> None:
     made.write({"a": TRAIN}, api=api, project="team-c")
     shown = made.run("apply", "--auto-approve", exits=7)
@@ -182,6 +196,7 @@ def test_a_wrong_project_is_one_error_and_changes_nothing(made: Project, api: st
     assert made.posts(path(api)) == 0
 
 
+@BOTH
 def test_drift_is_shown_and_ends_nothing(made: Project, api: str) -> None:
     made.write({"train": FOREVER}, api=api)
     made.run("apply", "--auto-approve", "--detach")
@@ -192,6 +207,7 @@ def test_drift_is_shown_and_ends_nothing(made: Project, api: str) -> None:
     assert made.posts(path(api)) == 1
 
 
+@MOSTLY
 def test_an_optional_key_that_an_api_lacks_is_left_out(made: Project, api: str) -> None:
     key, value = {"jobs": ("labels", {"team": "nlp"}), "workloads": ("elastic", True)}[api]
     made.write({"train": {"optional_keys": [key], "spec": {**FOREVER, key: value}}}, api=api)
@@ -201,6 +217,7 @@ def test_an_optional_key_that_an_api_lacks_is_left_out(made: Project, api: str) 
     made.run("plan", "--detailed-exitcode")
 
 
+@BOTH
 def test_what_an_api_lacks_is_said_with_its_place(made: Project, api: str) -> None:
     key, value = {"jobs": ("suspended", True), "workloads": ("interactive", True)}[api]
     made.write({"train": {**TRAIN, key: value}}, api=api)
