@@ -1,6 +1,8 @@
 """What a command that changes things ends with: an exit code, counts, and everything that did not go as accepted."""
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from jobform.engine.apply import Scheduler
 from jobform.engine.means import Stop
@@ -35,7 +37,8 @@ class Outcome:
 def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, *, stopped: Stop, timed_out: bool) -> Outcome:
     """The first exit code that applies, in the documented order."""
     report = scheduler.report
-    incomplete = [*report.problems.values(), *_unsettled(run, scheduler, state, stopped.requested or timed_out), *_blocked(plan)]
+    unsettled = _unsettled(run, scheduler, state, stopped.requested or timed_out)
+    incomplete = [*_together(report.problems.values()), *unsettled, *_blocked(plan)]
     failed = _failed(scheduler, state)
     code = 0
     if stopped.requested:
@@ -61,6 +64,24 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
     return Outcome(
         code, plan, _counts(run, scheduler, state), (*report.warnings, *incomplete, *failed, *late), scheduler.pending,
     )
+
+
+_NAMED = 5
+"""How many addresses a diagnostic about several names."""
+
+
+def _together(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """What is wrong with many jobs for one reason, such as credentials, is said once."""
+    alike: dict[Diagnostic, list[str]] = defaultdict(list)
+    for problem in problems:
+        alike[replace(problem, address=None)].append(problem.address or "")
+    found = []
+    for problem, addresses in alike.items():
+        more = addresses[1:]
+        named = ", ".join(more[:_NAMED]) + (f" and {len(more) - _NAMED} more" if len(more) > _NAMED else "")
+        detail = "; ".join(filter(None, [problem.detail, f"the same holds for {named}" if more else ""]))
+        found.append(replace(problem, detail=detail, address=addresses[0] or None))
+    return found
 
 
 def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) -> list[Diagnostic]:

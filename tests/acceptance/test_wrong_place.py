@@ -93,3 +93,16 @@ def test_one_error_that_names_the_source(
     assert "Traceback" not in told
     assert state.read_bytes() == before
     assert len(list(sandbox.ledger.entries("state"))) == entries
+
+
+def test_many_jobs_with_one_reason_are_one_error(sandbox: Sandbox, warm: Warm, tmp_path: Path) -> None:
+    """Jobs that never ran, and credentials that nobody takes: one error, which names every job, and no call that makes one."""
+    spec = specs(0, 1, 1.0)["fireworks"]
+    jobs = {f"job{number}": {"backend": "away", "spec": spec} for number in range(8)}
+    directory = project(tmp_path, jobs, {"away": BACKENDS["fireworks"]})
+    made = len(list(sandbox.ledger.entries("state")))
+    done = apply(warm, directory, {**sandbox.variables, "FIREWORKS_API_KEY": CANARY})
+    assert done.exit == 7, done
+    assert done.stderr.count("error[") == 1, done
+    assert "the same holds for job1, job2, job3, job4, job5 and 2 more" in done.stderr
+    assert len(list(sandbox.ledger.entries("state"))) == made
