@@ -1,7 +1,7 @@
 """What tests of the services' backends share: a sandbox of one service, its faults, and what its ledger must never show."""
 
-import threading
 import re
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping

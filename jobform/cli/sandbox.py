@@ -72,7 +72,12 @@ def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> in
     except OSError as error:
         raise click.UsageError(f"{command[0]}: {error.strerror}") from error
     with _passing_on(process):
-        code = process.wait()
+        while True:
+            try:
+                code = process.wait(0.5)
+                break
+            except subprocess.TimeoutExpired:
+                continue  # a handler runs when this thread goes on: at once mostly, now if its signal came just before the wait
     return code if code >= 0 else 128 - code
 
 
@@ -95,14 +100,18 @@ def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
 def _stopping() -> Iterator[Callable[[], bytes]]:
     """A function that returns after ^C, TERM or HUP, also when that came before it was called.
 
-    A pipe, not an event: a handler runs in the thread that waits, which may hold the event's lock just then.
+    The signal itself writes into a pipe. A handler in Python would run only when the main thread goes on, which a signal that
+    comes right before it begins to wait does not make it do; and it may interrupt the thread while that holds an event's lock.
     """
     waiting, asked = os.pipe()
+    os.set_blocking(asked, False)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    known = {number: signal.signal(number, lambda *_: os.write(asked, b"x")) for number in numbers}
+    known = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    before = signal.set_wakeup_fd(asked)
     try:
         yield lambda: os.read(waiting, 1)
     finally:
+        signal.set_wakeup_fd(before)
         for number, handler in known.items():
             signal.signal(number, handler)
         os.close(waiting)
