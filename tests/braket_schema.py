@@ -120,10 +120,11 @@ EXAMPLES: Mapping[str, list[Any]] = {
 }
 
 FILLED_IN = frozenset({
-    "algorithm_specification.script_mode_config.s3_uri", "algorithm_specification.script_mode_config.compression_type",
-    "instance_config.instance_count", "checkpoint_config.local_path", "output_data_config.kms_key_id",
+    "role_arn", "algorithm_specification.script_mode_config.s3_uri", "instance_config.instance_count",
+    "algorithm_specification.script_mode_config.compression_type", "checkpoint_config.local_path",
+    "output_data_config.kms_key_id",
 })
-"""What a job has although its spec does not say so: of the service's own, or from a packaged source."""
+"""What a job has although its spec does not say so: the service's, the backend's, or of a packaged source."""
 
 NO_SECRETS = "AWS warns not to put secrets there: everybody who may read the job sees them"
 

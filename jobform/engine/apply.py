@@ -100,6 +100,7 @@ class Scheduler:
             self._warn(abandon(self.state, self._means.places, events))
             yield events
             self._folded(events)
+        self._note_unknown(open_intents)
         self._means.effect("engine.observe.before", "")
         waiting = sorted(self._waiting & self.state.jobs.keys())
         events, sights = observe(self.state, self._means.places, waiting, at, patient=True, collect=True)
@@ -224,11 +225,21 @@ class Scheduler:
         if isinstance(answer, Failed):
             return self._call_failed(address, call, answer, at)
         del self._dirty[address]
+        self._not_known(address, call.attempt, answer.reason)
+        return [Held(address, at, "unknown_submission", answer.reason)]
+
+    def _note_unknown(self, addresses: Iterable[str]) -> None:
+        """What an earlier command left open, and no look could settle: this command has not done it either."""
+        for address in addresses:
+            record = self.state.jobs.get(address)
+            if record and record.intent and record.hold and record.hold.reason == "unknown_submission":
+                self._not_known(address, record.intent.attempt, record.hold.detail)
+
+    def _not_known(self, address: str, attempt: int, why: str) -> None:
         self._problem(
-            address, "unknown_submission", f"whether attempt {call.attempt} was submitted is not known", detail=answer.reason,
+            address, "unknown_submission", f"whether attempt {attempt} was submitted is not known", detail=why,
             hint=f"run again in a while, or: jobform state resolve '{address}' --found ID | --not-submitted",
         )
-        return [Held(address, at, "unknown_submission", answer.reason)]
 
     def _call_failed(self, address: str, call: Call, answer: Failed, at: str) -> list[Event]:
         over = Ended(address, call.op, call.attempt, at, ok=False, error=answer.summary)

@@ -217,7 +217,7 @@ def test_a_lost_answer_before_any_effect_holds_the_job(desk: Desk, spec: Mapping
     desk.run("apply", "--auto-approve", exits=7)
     assert (desk.posts(), desk.jobs) == (1, [])
     assert "its absence is certain from" in desk.run("plan").stdout
-    desk.run("apply", "--auto-approve")
+    assert "unknown_submission" in desk.run("apply", "--auto-approve", exits=7).stderr
     assert desk.posts() == 1
     desk.run("state", "resolve", "job", "--not-submitted")
     desk.run("apply", "--auto-approve")

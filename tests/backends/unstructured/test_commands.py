@@ -121,7 +121,7 @@ def test_a_lost_answer_is_held_unless_nothing_was_made(parse: Desk, applied: boo
     parse.sandbox.faults.set([Fault("unstructured", "POST", JOBS, then=Then.DROP, applied=applied)])
     parse.run("apply", "--auto-approve", exits=7)
     assert parse.posts() == 1
-    assert "parse: held: unknown_submission" in parse.run("apply", "--auto-approve").stdout
+    assert "parse: held: unknown_submission" in parse.run("apply", "--auto-approve", exits=7).stdout
     assert parse.posts() == 1, "no second POST, whatever became of the first"
     assert len(parse.sandbox.world("unstructured").jobs) == int(applied)
     plan = parse.run("plan", EMPTY).stdout

@@ -44,7 +44,7 @@ def test_killed_between_two_downloads_fetches_all_of_it(parse: Desk) -> None:
 ])
 def test_killed_while_it_submits_makes_no_second_job(parse: Desk, effect: str, made: int) -> None:
     killed(parse, effect)
-    assert "unknown_submission" in parse.run("apply", "--auto-approve").stdout
+    assert "unknown_submission" in parse.run("apply", "--auto-approve", exits=7).stdout
     assert parse.posts() == made
     assert not (parse.directory / "out").exists()
     if made:
