@@ -2,13 +2,20 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobform.backends.braket.backend import TYPE as BRAKET
+from jobform.backends.unstructured.backend import TYPE as UNSTRUCTURED
+from jobform.model.inputs import hash_input
+from jobform.protocols import Actual, Ref, Submission
 from jobform.sandbox.host import Sandbox
+from jobform.testing.marks import make_mark
+from tests.sandboxed import open_backend
 from tests.support import Result, Warm, project
 from tests.sweep.five import BACKENDS, specs
 
@@ -57,6 +64,33 @@ def test_a_plan_of_many_live_jobs_reads_pages(name: str, tmp_path: Path, warm: W
         calls = list(sandbox.ledger.entries("request"))[before:]
         print(f"\n{name}: {len(calls)} calls in {time.monotonic() - began:.1f} s for {many} jobs")
         assert len(calls) <= -(-many // PAGES[name]) + 3, [f"{each['method']} {each['path']}" for each in calls[:20]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["braket", "unstructured"])
+def test_reading_many_live_jobs_takes_pages_where_creates_are_paced(name: str, tmp_path: Path) -> None:
+    """What a plan asks for, of as many jobs as elsewhere: made in a time in which nobody waits for a quota."""
+    kind = {"braket": BRAKET, "unstructured": UNSTRUCTURED}[name]
+    (tmp_path / "a.txt").write_text("text")
+    inputs = {"a.txt": hash_input(tmp_path, "a.txt")}
+    settings = {key: value for key, value in BACKENDS[name].items() if key != "type"}
+    with Sandbox(only=frozenset({name})) as sandbox:
+        backend = open_backend(kind, settings, sandbox, tmp_path)
+
+        def submit(number: int) -> Ref:
+            spec = specs(number, 1, float("inf"))[name]
+            return backend.submit(Submission(f"job-{number}", spec, spec, inputs=inputs), make_mark(f"job-{number}"))
+
+        with ThreadPoolExecutor(8) as pool:
+            refs = list(pool.map(submit, range(MANY)))
+        before = len(list(sandbox.ledger.entries("request")))
+        backend.scope()
+        read = backend.read(refs)
+        calls = list(sandbox.ledger.entries("request"))[before:]
+        print(f"\n{name}: {len(calls)} calls for {MANY} jobs")
+        assert all(isinstance(answer, Actual) for answer in read.values())
+        assert len(read) == MANY
+        assert len(calls) <= -(-MANY // 100) + 3, [f"{each['method']} {each['path']}" for each in calls[:20]]
 
 
 @pytest.mark.slow

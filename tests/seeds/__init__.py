@@ -4,7 +4,7 @@
 for the values of a map. It is written from the stored pages, `*-create-job.txt`, and from the tables of `NAME.md`, where a page
 has lost or never had the names:
 
-    python -m tests.seeds.extract DIRECTORY_OF_PAGES --dossier DIRECTORY_OF_TABLES
+    python -m tests.seeds.extract DIRECTORY_OF_PAGES --tables DIRECTORY_OF_TABLES
 
 A service takes part by a module of its name in this folder, with
 

@@ -153,9 +153,9 @@ def _between(text: str, start: str, end: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write fields.json from the services' pages.")
     parser.add_argument("pages", type=Path)
-    parser.add_argument("--dossier", type=Path, help="where the tables are; the pages' directory by default")
+    parser.add_argument("--tables", type=Path, help="where the tables are; the pages' directory by default")
     given = parser.parse_args()
-    found = extract(given.pages, given.dossier or given.pages)
+    found = extract(given.pages, given.tables or given.pages)
     FIELDS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     for service, what in found.items():
         print(f"{service}: {len(what['fields'])} fields")
