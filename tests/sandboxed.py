@@ -22,7 +22,7 @@ from jobform.testing.backend_fixtures import Break
 
 SPEED = 10.0
 
-LIVE = frozenset({"queued", "running", "cancelling"})
+LIVE = frozenset({"queued", "running", "suspended", "cancelling"})
 
 
 class QuickClock(SystemClock):
@@ -86,6 +86,7 @@ class SandboxContract(BackendContract):
         with Sandbox(speed=SPEED, only=frozenset({self.type.name})) as running:
             yield running
             assert_no_bugs(running.ledger.entries())
+            assert_never_two_live(running.ledger.entries())
 
     @pytest.fixture
     def backend(self, sandbox: Sandbox, tmp_path: Path) -> Backend:

@@ -11,7 +11,7 @@ from jobform.model.values import Json
 from jobform.protocols import Submission
 from jobform.sandbox.host import Sandbox
 from jobform.testing.backend_fixtures import MakeSubmission, Wish
-from tests.sandboxed import SPEED, SandboxContract, assert_no_bugs
+from tests.sandboxed import SPEED, SandboxContract, assert_never_two_live, assert_no_bugs
 
 HINTS: dict[Wish, dict[str, Json]] = {
     Wish.ENDS: {}, Wish.FAILS: {"SANDBOX_EXIT": 3}, Wish.RUNS: {"SANDBOX_QUEUED": 0, "SANDBOX_SECONDS": "inf"},
@@ -49,6 +49,8 @@ class TestBraket(SandboxContract):
     def sandbox(self, shared: Sandbox) -> Iterator[Sandbox]:
         """One for the class: S3 and CloudWatch take a moment to start. Each test begins without jobs and faults."""
         yield shared
+        assert_no_bugs(shared.ledger.entries())
+        assert_never_two_live(shared.ledger.entries())
         shared.faults.set([])
         with shared.world("braket").held():
             shared.world("braket").jobs.clear()
