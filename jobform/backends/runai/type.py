@@ -25,7 +25,7 @@ class RunaiType:
     name = "runai"
     completes = True
     max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (2.0, 15.0)
+    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
     foreign_scope = "error"
     secrets_visible = True
 

@@ -339,7 +339,7 @@ class UnstructuredType:
     name = "unstructured"
     completes = True
     max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (2.0, 15.0)
+    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
     foreign_scope = "error"
     secrets_visible = True
 
