@@ -67,7 +67,7 @@ class Service(Protocol):
 
     def scope(self) -> Scope: ...
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # it is what services and people call it
+    def one(self, run_id: str) -> Seen | None:
         """The run of this id, None when the service is sure that there is none."""
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
@@ -76,12 +76,12 @@ class Service(Protocol):
     def create(self, submission: Submission, mark: Mark) -> str:
         """The id of a new run. Ambiguous errors are looked into by whoever asked."""
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual: ...  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual: ...
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         """Ask for the stop of a run that has not ended; quiet when it is over or gone."""
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         """Remove an ended run; quiet when it is gone, or where nothing can be removed."""
 
 
@@ -163,8 +163,8 @@ class RemoteBackend:
             raise BackendError(f"{run} has not ended: it is {seen.actual.phase}")
         self._service.delete(run)
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
-        seen = self._service.one(id)
+    def lookup(self, run_id: str) -> Sighting | None:
+        seen = self._service.one(run_id)
         return sighting(seen) if seen else None
 
     def list(self) -> Iterator[Sighting]:

@@ -27,7 +27,7 @@ class Sighting:
 class Importing(Protocol):
     """A backend whose runs can be taken over by their id."""
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # it is what services and people call it
+    def lookup(self, run_id: str) -> Sighting | None:
         """The run of this id with every field that the service reports, None when there is none. Raises BackendError."""
 
 

@@ -126,10 +126,10 @@ class World:
             self.advance()
             yield
 
-    def add(self, id: str, owner: str, body: dict[str, Json], course: Course, command: Command | None = None) -> Job:  # noqa: A002
+    def add(self, run_id: str, owner: str, body: dict[str, Json], course: Course, command: Command | None = None) -> Job:
         """A new job, queued from now on."""
-        job = Job(id, owner, body, course, self.now(), command if self._run_locally else None)
-        self.jobs[id] = job
+        job = Job(run_id, owner, body, course, self.now(), command if self._run_locally else None)
+        self.jobs[run_id] = job
         self._enter(job, State.QUEUED, job.created)
         self._later(job, State.RUNNING, job.created + course.queued / self._speed)
         return job

@@ -164,10 +164,10 @@ class ReferenceBackend:
                 if error.code != "no_run":
                     raise
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
-        with self._call("lookup", id):
-            found = self._service.runs(self._namespace, {id})
-        return _sighting(found[id]) if id in found else None
+    def lookup(self, run_id: str) -> Sighting | None:
+        with self._call("lookup", run_id):
+            found = self._service.runs(self._namespace, {run_id})
+        return _sighting(found[run_id]) if run_id in found else None
 
     def list(self) -> Iterator[Sighting]:
         with self._call("list", ""):

@@ -323,8 +323,8 @@ class Telling(ReferenceType):
         opened, shows = super().open(*given), self.fields
 
         class Comparer(ReferenceBackend):
-            def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
-                found = super().lookup(id)
+            def lookup(self, run_id: str) -> Sighting | None:
+                found = super().lookup(run_id)
                 return found and replace(found, actual=told_of(found.actual, shows))
 
             def read(self, refs: Any) -> Any:

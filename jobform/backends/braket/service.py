@@ -83,8 +83,8 @@ class Braket:
             self._account = value
         return self._account
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
-        job = self.job(id)
+    def one(self, run_id: str) -> Seen | None:
+        job = self.job(run_id)
         return None if job is None else shaped(_seen, job, "job")
 
     def job(self, arn: str) -> dict[str, Json] | None:
@@ -139,35 +139,35 @@ class Braket:
         self._made[arn] = self._place.clock.monotonic()
         return arn
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual:
         """Tags, the only thing that can change: set as the spec has them, and taken away where it no longer has them."""
-        seen = self.one(id)
+        seen = self.one(run_id)
         if seen is None or any(seen.actual.fields.get(key) != value for key, value in expected.fields.items()):
-            raise BackendError(f"{id} has changed since it was read")
+            raise BackendError(f"{run_id} has changed since it was read")
         present, wanted = user_tags(seen.actual.fields.get("tags")), submission.spec.get("tags")
         tags = user_tags(wanted)
         dropped = {str(path[1]) for path in submission.changes if len(path) == 2 and path[0] == "tags"}
         gone = [key for key in present if key not in tags and (wanted is not None or key in dropped)]
         if added := {key: value for key, value in tags.items() if present.get(key) != value}:
-            self.aws.once("braket", "tag_resource", resourceArn=id, tags=added)
+            self.aws.once("braket", "tag_resource", resourceArn=run_id, tags=added)
         if gone:
-            self.aws.once("braket", "untag_resource", resourceArn=id, tagKeys=gone)
-        after = self.one(id)
+            self.aws.once("braket", "untag_resource", resourceArn=run_id, tagKeys=gone)
+        after = self.one(run_id)
         if after is None:
-            raise BackendError(f"{id} is gone", retryable=True)
+            raise BackendError(f"{run_id} is gone", retryable=True)
         return after.actual
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         try:
-            self.aws.once("braket", "cancel_job", jobArn=id)
+            self.aws.once("braket", "cancel_job", jobArn=run_id)
         except AwsError as error:
             if error.status == 404:
                 return
-            job = self.job(id) if error.status in (400, 409) else None  # it ended meanwhile, or its stop was asked for before
+            job = self.job(run_id) if error.status in (400, 409) else None  # it ended meanwhile, or its stop was asked for before
             if job is None or job.get("status") not in (*OVER, STOPPING):
                 raise
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         """Nothing: the service keeps its jobs."""
 
     def _search(self, filters: list[Json], size: int, token: str) -> tuple[list[Json], str]:

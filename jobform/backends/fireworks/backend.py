@@ -81,8 +81,8 @@ class Fireworks:
             raise BackendError(f"the account {account} cannot be used with this key: {error.summary}", detail) from error
         return Scope(f"fireworks:{account}", f"the Fireworks account {account}", self._source)
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
-        value = self._read(id)
+    def one(self, run_id: str) -> Seen | None:
+        value = self._read(run_id)
         seen = shaped(seen_of, value, "batch job") if value is not None else None
         return None if seen is None or is_absent(value) else seen
 
@@ -116,58 +116,59 @@ class Fireworks:
         except BackendError as error:
             raise BackendError(error.summary, error.detail, ambiguous=True) from error
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual:
         """Only `displayName` and `shared` can change. No precondition can be sent, so what is there is read just before."""
-        seen = self.one(id)
+        seen = self.one(run_id)
         if seen is None:
-            raise BackendError(f"{id} is gone")
+            raise BackendError(f"{run_id} is gone")
         if dict(seen.actual.fields) != dict(expected.fields):
-            raise BackendError(f"{id} has changed since it was read", "somebody else changes it too; the next plan shows what")
+            detail = "somebody else changes it too; the next plan shows what"
+            raise BackendError(f"{run_id} has changed since it was read", detail)
         changed = {str(path[0]) for path in submission.changes if path}
-        value = self._rest.change("PATCH", self._job(id), update_of(submission.spec, changed))
+        value = self._rest.change("PATCH", self._job(run_id), update_of(submission.spec, changed))
         return shaped(seen_of, value, "batch job").actual
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         try:
-            self._rest.change("POST", f"{self._job(id)}:cancel", {})
+            self._rest.change("POST", f"{self._job(run_id)}:cancel", {})
         except RestError as error:
             if _is_missing(error):
                 return
-            if error.status != 400 or not self._is_over(id):
+            if error.status != 400 or not self._is_over(run_id):
                 raise
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         try:
-            self._rest.change("DELETE", self._job(id))
+            self._rest.change("DELETE", self._job(run_id))
         except RestError as error:
             if not _is_missing(error):
                 raise
 
-    def reader(self, id: str, place: Place) -> Reader:  # noqa: A002
+    def reader(self, run_id: str, place: Place) -> Reader:
         """Of what a job prints."""
 
         def look() -> Run:
-            value = self._read(id)
+            value = self._read(run_id)
             if value is None:
-                raise BackendError(f"the job {id} is gone, and its output with it")
+                raise BackendError(f"the job {run_id} is gone, and its output with it")
             seen = shaped(seen_of, value, "batch job")
             ranks = seen.actual.fields.get("num_ranks")
             return Run(ranks if isinstance(ranks, int) else 0, seen.created, seen.actual.phase in ENDED)
 
-        return Reader(lambda query: self._rest.get(f"{self._job(id)}:getLogs", query), look, place.clock)
+        return Reader(lambda query: self._rest.get(f"{self._job(run_id)}:getLogs", query), look, place.clock)
 
-    def _read(self, id: str) -> Json:  # noqa: A002
+    def _read(self, run_id: str) -> Json:
         """The job as the service shows it, None when it is sure that there is none."""
         try:
-            return self._rest.get(self._job(id)) or {}
+            return self._rest.get(self._job(run_id)) or {}
         except RestError as error:
             if _is_missing(error):
                 return None
             raise
 
-    def _is_over(self, id: str) -> bool:  # noqa: A002
+    def _is_over(self, run_id: str) -> bool:
         """Whether nothing is left to cancel: it has ended meanwhile, or is on its way out."""
-        value = self._read(id)
+        value = self._read(run_id)
         return value is None or state_of(value) in _LEAVING or shaped(seen_of, value, "batch job").actual.phase in ENDED
 
     def _account_id(self) -> str:
@@ -191,8 +192,8 @@ class Fireworks:
     def _jobs(self) -> str:
         return f"/v1/accounts/{segment(self._account_id())}/batchJobs"
 
-    def _job(self, id: str) -> str:  # noqa: A002
-        return f"{self._jobs()}/{segment(id)}"
+    def _job(self, run_id: str) -> str:
+        return f"{self._jobs()}/{segment(run_id)}"
 
 
 def explain(body: Json) -> tuple[str, str]:

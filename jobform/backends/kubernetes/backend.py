@@ -119,8 +119,8 @@ class KubernetesBackend:
     def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
         return preflight.preflight(self._site, intended, parallelism)
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
-        return claims.lookup(self._site, id)
+    def lookup(self, run_id: str) -> Sighting | None:
+        return claims.lookup(self._site, run_id)
 
     def list(self) -> Iterator[Sighting]:
         return claims.listed(self._site)

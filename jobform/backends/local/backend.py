@@ -183,11 +183,11 @@ class LocalBackend:
             output, errors = shares(len(out), len(err), limit)
             return out[len(out) - output :] + err[len(err) - errors :]
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+    def lookup(self, run_id: str) -> Sighting | None:
         """id: the run's name. What it was submitted with is beside its output, as long as that is kept."""
-        for sighting in self._sightings(id):
+        for sighting in self._sightings(run_id):
             directory = run_directory(self._home.proof(_parse(sighting.ref)[0]), self._place.project, sighting.name)
-            with _refused(f"what {id} was submitted with could not be read"):
+            with _refused(f"what {run_id} was submitted with could not be read"):
                 described = (read_record(directory / "job.json") or {}).get("spec")
             fields: dict[str, Json] = described if isinstance(described, dict) else {}
             return replace(sighting, actual=replace(sighting.actual, fields=fields))

@@ -48,16 +48,16 @@ class Otoy:
         _envelope(self._get(_JOBS, [("limit", "1"), ("page", "1")]))
         return Scope(f"otoy:{base.host}", f"the account of {self._rest.credentials.source} at {base.host}", base.source)
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
+    def one(self, run_id: str) -> Seen | None:
         try:
-            value = self._get(f"{_JOBS}/{segment(id)}")
+            value = self._get(f"{_JOBS}/{segment(run_id)}")
         except RestError as error:
             if error.status == 404 and isinstance(error.body, dict):  # a page of a proxy's is no word of the service
                 return None
             raise
         seen = shaped(seen_of, value, "job")
-        if seen.id != id:
-            raise BackendError("the service's answer is another job", f"asked for {id}, got {seen.id}")
+        if seen.id != run_id:
+            raise BackendError("the service's answer is another job", f"asked for {run_id}, got {seen.id}")
         return seen
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
@@ -86,33 +86,33 @@ class Otoy:
         except BackendError as error:
             raise BackendError(error.summary, error.detail, ambiguous=True) from error
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual:
         del submission, expected
-        raise BackendError(f"{id} cannot be changed", "the service changes nothing of a job")
+        raise BackendError(f"{run_id} cannot be changed", "the service changes nothing of a job")
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         try:
             with self._explained():
-                self._rest.change("PUT", f"{_JOBS}/{segment(id)}/cancel", {"reason": "Cancelled by jobform"})
+                self._rest.change("PUT", f"{_JOBS}/{segment(run_id)}/cancel", {"reason": "Cancelled by jobform"})
         except RestError as error:
             if not 400 <= error.status < 500 or error.retryable:
                 raise
-            seen = self.one(id)  # it ended meanwhile, perhaps
+            seen = self.one(run_id)  # it ended meanwhile, perhaps
             if seen is not None and seen.actual.phase not in ENDED:
                 raise
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         """Nothing: the service keeps its jobs, and an ended one costs nothing."""
 
     # --- runs of a job ------------------------------------------------------------------------------------------------
 
-    def runs(self, id: str) -> list[Mapping[str, Json]]:  # noqa: A002
+    def runs(self, run_id: str) -> list[Mapping[str, Json]]:
         """Every run of a job, a retry or another node each, as the list shows them."""
-        return [_object(item) for items in self._lists(_RUNS, [("filter[job_uuid]", id)]) for item in items]
+        return [_object(item) for items in self._lists(_RUNS, [("filter[job_uuid]", run_id)]) for item in items]
 
-    def run(self, id: str) -> Mapping[str, Json]:  # noqa: A002
+    def run(self, run_id: str) -> Mapping[str, Json]:
         """One run with its log."""
-        return _object(self._get(f"{_RUNS}/{segment(id)}"))
+        return _object(self._get(f"{_RUNS}/{segment(run_id)}"))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 

@@ -27,11 +27,11 @@ _ABSENT = (
 class Runs(Protocol):
     """The calls that output needs. All raise BackendError."""
 
-    def one(self, id: str) -> Seen | None: ...  # noqa: A002  # it is what services and people call it
+    def one(self, run_id: str) -> Seen | None: ...
 
-    def runs(self, id: str) -> list[Mapping[str, Json]]: ...  # noqa: A002
+    def runs(self, run_id: str) -> list[Mapping[str, Json]]: ...
 
-    def run(self, id: str) -> Mapping[str, Json]: ...  # noqa: A002
+    def run(self, run_id: str) -> Mapping[str, Json]: ...
 
 
 @dataclass(slots=True)

@@ -278,12 +278,12 @@ class JobsBackend:
         """The service reports the image and the kind of a job, and nothing else of what was submitted."""
         return differences(spec, actual.fields)
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
-        """id: a job's name, as people see it, or its id."""
+    def lookup(self, run_id: str) -> Sighting | None:
+        """run_id: a job's name, as people see it, or its id."""
         views, broken = self._views(self._site.project)
-        found = next((each for each in views if id in (each.name, each.id)), None)
-        if found is None and id in broken:
-            raise BackendError(f"what the service says of {id} cannot be read", broken[id])
+        found = next((each for each in views if run_id in (each.name, each.id)), None)
+        if found is None and run_id in broken:
+            raise BackendError(f"what the service says of {run_id} cannot be read", broken[run_id])
         return _sighting(found) if found else None
 
     def list(self) -> Iterator[Sighting]:

@@ -90,8 +90,8 @@ class Workloads:
         described = f"the Run:ai project {self._site.project} ({project}) on the cluster {cluster}"
         return Scope(text, described, self._site.project_source)
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
-        kind, run = parts_of(id)
+    def one(self, run_id: str) -> Seen | None:
+        kind, run = parts_of(run_id)
         summary = self._get(f"{_ROOT}/{segment(run)}")
         if isinstance(summary, Gone) or (isinstance(summary, dict) and summary.get("deletedAt")):
             return None
@@ -156,32 +156,32 @@ class Workloads:
             f"{error.detail}; delete it first, or choose another job_name",
         ) from error
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual:
         """Only `suspended` can change."""
-        seen = self.one(id)
+        seen = self.one(run_id)
         if seen is None or dict(seen.actual.fields) != dict(expected.fields):
-            raise BackendError(f"{id} has changed since it was read")
+            raise BackendError(f"{run_id} has changed since it was read")
         wanted = submission.spec.get("suspended") is True
         if seen.actual.fields.get("suspended") is not wanted:
-            self._site.rest.change("POST", f"{self._path(id)}/{'suspend' if wanted else 'resume'}")
-            seen = self.one(id)
+            self._site.rest.change("POST", f"{self._path(run_id)}/{'suspend' if wanted else 'resume'}")
+            seen = self.one(run_id)
         if seen is None:
-            raise BackendError(f"{id} is gone")
+            raise BackendError(f"{run_id} is gone")
         return seen.actual
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         """A workload has no stop that ends it but its removal: suspended, it would wait for ever."""
-        self.delete(id)
+        self.delete(run_id)
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         try:
-            self._site.rest.change("DELETE", self._path(id))
+            self._site.rest.change("DELETE", self._path(run_id))
         except RestError as error:
             if not is_absence(error):
                 raise
 
-    def _path(self, id: str) -> str:  # noqa: A002
-        kind, run = parts_of(id)
+    def _path(self, run_id: str) -> str:
+        kind, run = parts_of(run_id)
         return f"{_ROOT}/{kind or TRAININGS}/{segment(run)}"
 
     def _get(self, path: str) -> "Json | Gone":
@@ -317,11 +317,11 @@ class WorkloadsBackend(RemoteBackend):
         return b""
 
 
-def parts_of(id: str) -> tuple[str, str]:  # noqa: A002
+def parts_of(run_id: str) -> tuple[str, str]:
     """Kind, "" for an unknown one, and UUID. Raises BackendError for what is no id of a workload."""
-    kind, _, run = id.rpartition("/")
+    kind, _, run = run_id.rpartition("/")
     if kind not in ("", *_KINDS) or not _is_uuid(run):
-        raise BackendError("this is no id of a workload", f"{id[:200]!r} is no UUID")
+        raise BackendError("this is no id of a workload", f"{run_id[:200]!r} is no UUID")
     return kind, run
 
 

@@ -123,12 +123,13 @@ class Unstructured:
             f"{self._base.source} and {self._credentials.source}",
         )
 
-    def one(self, id: str) -> Seen | None:  # noqa: A002  # as the protocol calls it
+    def one(self, run_id: str) -> Seen | None:
         """Raises UnknownJobError where the service has none: never a proof that the job has gone."""
-        seen = self._seen(self._get(id))
+        seen = self._seen(self._get(run_id))
         if seen.actual.phase is not Phase.FAILED:
             return seen
-        return replace(seen, actual=replace(seen.actual, native_reason=self._why(id) or seen.actual.native_reason), whole=True)
+        why = self._why(run_id) or seen.actual.native_reason
+        return replace(seen, actual=replace(seen.actual, native_reason=why), whole=True)
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         """Everything at once: the list has no pages, and no order that it promises."""
@@ -146,37 +147,37 @@ class Unstructured:
         except BackendError as error:
             raise BackendError(error.summary, error.detail, ambiguous=True) from error
 
-    def update(self, id: str, submission: Submission, expected: Actual) -> Actual:  # noqa: A002
+    def update(self, run_id: str, submission: Submission, expected: Actual) -> Actual:
         """Nothing of a job can change but where its results go, which is this side's own."""
         del expected
-        actual = self._seen(self._get(id)).actual
-        if actual.phase is Phase.SUCCEEDED and (missing := self._left(id, submission.spec, actual).missing):
+        actual = self._seen(self._get(run_id)).actual
+        if actual.phase is Phase.SUCCEEDED and (missing := self._left(run_id, submission.spec, actual).missing):
             raise BackendError("not all of the results could be had and written", "; ".join(missing))
         return actual
 
-    def cancel(self, id: str) -> None:  # noqa: A002
+    def cancel(self, run_id: str) -> None:
         """The answer is any JSON and says nothing; what has ended meanwhile needs no stop."""
         try:
-            self._rest.change("POST", f"{_job(id)}/cancel")
+            self._rest.change("POST", f"{_job(run_id)}/cancel")
         except RestError as error:
             if not 400 <= error.status < 500 or error.status in (401, 403, 429):
                 raise
-            if self._seen(self._get(id)).actual.phase not in ENDED:
+            if self._seen(self._get(run_id)).actual.phase not in ENDED:
                 raise
 
-    def delete(self, id: str) -> None:  # noqa: A002
+    def delete(self, run_id: str) -> None:
         """The service keeps every job."""
 
-    def collect(self, id: str, spec: Mapping[str, Json], actual: Actual) -> Actual:  # noqa: A002
+    def collect(self, run_id: str, spec: Mapping[str, Json], actual: Actual) -> Actual:
         """See `protocols.Collecting`."""
-        left = self._left(id, spec, actual)
+        left = self._left(run_id, spec, actual)
         return replace(actual, outputs=left.outputs, warnings=(*actual.warnings, *left.told, *left.missing))
 
-    def details(self, id: str) -> Details:  # noqa: A002
-        return details_of(self._rest.get(f"{_job(id)}/details"))
+    def details(self, run_id: str) -> Details:
+        return details_of(self._rest.get(f"{_job(run_id)}/details"))
 
-    def failed(self, id: str) -> list[FailedFile]:  # noqa: A002
-        return failed_of(self._rest.get(f"{_job(id)}/failed-files"))
+    def failed(self, run_id: str) -> list[FailedFile]:
+        return failed_of(self._rest.get(f"{_job(run_id)}/failed-files"))
 
     def templates(self) -> list[str]:
         """The ids of the templates that the service lists."""
@@ -190,9 +191,9 @@ class Unstructured:
         for _ in self._parts(submission):
             pass
 
-    def _left(self, id: str, spec: Mapping[str, Json], actual: Actual) -> Left:  # noqa: A002
-        failed = self.failed(id) if self.details(id).has_failures else []
-        shelf = Shelf(input_ids(actual.native), failed, partial(self._output, id))
+    def _left(self, run_id: str, spec: Mapping[str, Json], actual: Actual) -> Left:
+        failed = self.failed(run_id) if self.details(run_id).has_failures else []
+        shelf = Shelf(input_ids(actual.native), failed, partial(self._output, run_id))
         return fetch(shelf, inputs_of(spec), directory_of(spec), self._place.project)
 
     def _parts(self, submission: Submission) -> Iterator[FilePart]:
@@ -209,29 +210,29 @@ class Unstructured:
                 raise BackendError(error.summary, hint) from error
             yield part_of(path, file.data)
 
-    def _get(self, id: str) -> Json:  # noqa: A002
+    def _get(self, run_id: str) -> Json:
         try:
-            return self._rest.get(_job(id))
+            return self._rest.get(_job(run_id))
         except RestError as error:
             if error.status != 404 or not isinstance(error.body, dict):  # a page of a proxy says nothing
                 raise
             detail = f"it forgets none, so the key of {self._credentials.source} is probably one of another account"
-            raise UnknownJobError(f"{self._base.host} does not know the job {short(id, 80)}", detail) from error
+            raise UnknownJobError(f"{self._base.host} does not know the job {short(run_id, 80)}", detail) from error
 
-    def _why(self, id: str) -> str:  # noqa: A002
+    def _why(self, run_id: str) -> str:
         """Why a job failed, "" where the service does not say."""
         try:
-            told = self.details(id)
-            first = self.failed(id)[:1] if told.has_failures else []
+            told = self.details(run_id)
+            first = self.failed(run_id)[:1] if told.has_failures else []
         except BackendError as error:
             if error.retryable:
                 raise
             return f"FAILED; why cannot be read: {error.summary}"
         return told.message or (f"{first[0].document}: {first[0].error}" if first else "")
 
-    def _output(self, id: str, file: str) -> bytes:  # noqa: A002
-        self._place.effect("remote.download.before", id)
-        return self._files.download(f"{_job(id)}/download", [("file_id", file)])
+    def _output(self, run_id: str, file: str) -> bytes:
+        self._place.effect("remote.download.before", run_id)
+        return self._files.download(f"{_job(run_id)}/download", [("file_id", file)])
 
     def _seen(self, value: Json) -> Seen:
         now = self._place.clock.now()
@@ -259,9 +260,9 @@ class UnstructuredBackend(RemoteBackend):
         except UnknownJobError:
             return  # nothing remains that could be removed
 
-    def lookup(self, id: str) -> Sighting | None:  # noqa: A002  # as the protocol calls it
+    def lookup(self, run_id: str) -> Sighting | None:
         try:
-            return super().lookup(id)
+            return super().lookup(run_id)
         except UnknownJobError:
             return None
 
@@ -318,8 +319,8 @@ class UnstructuredBackend(RemoteBackend):
         return Forecast("ok", warnings=(f"the service lists no template {short(str(template), 60)!r}; it lists {listed}",))
 
 
-def _job(id: str) -> str:  # noqa: A002  # as the protocol calls it
-    return f"{_JOBS}{segment(id)}"
+def _job(run_id: str) -> str:
+    return f"{_JOBS}{segment(run_id)}"
 
 
 def _refuse_options(options: LogOptions) -> None:
