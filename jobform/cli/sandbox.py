@@ -67,11 +67,12 @@ def sandbox(
 
 def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> int:
     """The command's exit code; 128 + n when a signal ended it. Signals from the terminal reach it by themselves."""
-    try:
-        process = subprocess.Popen(command, env={**target.runtime.environ, **variables})  # noqa: S603  # it is the user's
-    except OSError as error:
-        raise click.UsageError(f"{command[0]}: {error.strerror}") from error
-    with _passing_on(process):
+    with _passing_on() as passed_to:
+        try:
+            process = subprocess.Popen(command, env={**target.runtime.environ, **variables})  # noqa: S603  # it is the user's
+        except OSError as error:
+            raise click.UsageError(f"{command[0]}: {error.strerror}") from error
+        passed_to(process)
         while True:
             try:
                 code = process.wait(0.5)
@@ -82,17 +83,35 @@ def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> in
 
 
 @contextmanager
-def _passing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """While the command runs ^C is the command's to answer; TERM and HUP are passed on to it."""
-    known = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda number, _: process.send_signal(number)),
-    }
+def _passing_on() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
+    """While the command runs ^C is the command's to answer; TERM and HUP are passed on to it.
+
+    Yields what is called with the command's process. A signal that comes while the process is being started is passed on then:
+    were the handlers set only afterwards, that signal would end the servers and leave the command running without them. One that
+    is ignored, as under nohup, stays so, in the command too.
+    """
+    early: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int, _: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    def passed_to(process: "subprocess.Popen[bytes]") -> None:
+        started.append(process)
+        for number in early:
+            process.send_signal(number)
+
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heard = {number: handler for number, handler in known.items() if handler is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, (lambda *_: None) if number is signal.SIGINT else pass_on)
     try:
-        yield
+        yield passed_to
     finally:
-        for number, handler in known.items():
+        for number, handler in heard.items():
             signal.signal(number, handler)
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,10 @@ def make(directory: Path, **jobs: Any) -> Path:
 
 
 @contextmanager
-def started(bin_directory: Path, *arguments: str, cwd: Path, **env: str) -> Iterator["subprocess.Popen[str]"]:
+def started(bin_directory: Path, *arguments: str, cwd: Path, before: Sequence[str] = ()) -> Iterator["subprocess.Popen[str]"]:
     """The command while it runs, in a process group of its own, as a terminal would start it."""
     process = subprocess.Popen(
-        [str(bin_directory / "jobform"), "sandbox", *arguments], cwd=cwd, env=os.environ | env, text=True, stdout=subprocess.PIPE,
+        [*before, str(bin_directory / "jobform"), "sandbox", *arguments], cwd=cwd, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, process_group=0,
     )
     try:
@@ -140,6 +140,32 @@ def test_a_request_to_end_reaches_the_command(bin_directory: Path, tmp_path: Pat
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=10)
     assert (process.returncode, out.splitlines()[-1]) == (143, "saved")
+
+
+def test_a_request_to_end_reaches_a_command_that_has_just_been_started(
+    bin_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request is the command's own first step, and the sandbox's process gets no processor until long after that."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import subprocess, time
+class Popen(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        time.sleep(0.5)
+subprocess.Popen = Popen
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    script = "trap 'echo saved; exit 143' TERM; kill -TERM $PPID; while :; do sleep 0.01; done"
+    with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out.splitlines()[-1:]) == (143, ["saved"])
+
+
+def test_a_hang_up_that_is_ignored_is_ignored_by_the_command_too(bin_directory: Path, tmp_path: Path) -> None:
+    script = "kill -HUP $$; kill -HUP $PPID; echo here"
+    with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path, before=["nohup"]) as process:
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out.splitlines()[-1:]) == (0, ["here"])
 
 
 def test_local_jobs_really_run_and_end_with_the_sandbox(jobform: Jobform, tmp_path: Path) -> None:
