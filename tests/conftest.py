@@ -6,8 +6,12 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support import Warm
 
 pytest.register_assert_rewrite(  # before whatever imports them first
     "jobform.testing.backend_contract", "jobform.testing.backend_faults", "jobform.testing.backend_fixtures",
@@ -46,6 +50,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
         patch.setenv("NO_COLOR", "1")
         yield directory
+
+
+@pytest.fixture(scope="session")
+def warm(home: Path) -> Iterator["Warm"]:
+    """A process that has imported everything; commands are forked from it."""
+    from tests.support import Warm
+
+    with Warm() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -17,8 +17,11 @@ from jobform.protocols import Backend, BackendType, Place, no_effect
 from jobform.sandbox.faults import HTML, Fault, Then
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.ledger import Entry
+from jobform.sandbox.world import Job
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import Break
+from tests.entry import Hook
+from tests.support import Result, Warm, project
 
 SPEED = 10.0
 
@@ -105,6 +108,58 @@ def open_backend(kind: BackendType, settings: Mapping[str, Json], sandbox: Sandb
     """A backend on a sandbox, with the sandbox's variables and nothing else in its environment."""
     place = Place(project, QuickClock(), no_effect, {"HOME": str(project), **sandbox.variables})
     return kind.open(BackendBlock("remote", kind.name, dict(settings)), place)
+
+
+Answer = Callable[..., None]
+
+
+def answering(sandbox: Sandbox, service: str) -> Answer:
+    """`answer(method, path, body, status=200)` is what the service says from now on, whatever that is."""
+
+    def say(method: str, path: str, body: str, status: int = 200, kind: str = "application/json", times: int = 1000) -> None:
+        headers = {"Content-Type": kind}
+        sandbox.faults.add(Fault(service, method, path, times=times, then=Then.ANSWER, status=status, headers=headers, body=body))
+
+    return say
+
+
+class Desk:
+    """A project with one backend, named like its sandboxed service, and commands in it. path: where a job is asked for."""
+
+    def __init__(self, directory: Path, warm: Warm, sandbox: Sandbox, service: str, path: str) -> None:
+        self.directory = directory
+        self.sandbox = sandbox
+        self.warm = warm
+        self.environ: dict[str, str] = {**sandbox.variables, "HOME": str(directory)}
+        self._service = service
+        self._path = path
+
+    def write(self, jobs: Mapping[str, Any], backend: Mapping[str, Json] | None = None, **more: Any) -> None:
+        """jobs: by name, each as its spec, or whole with the key `spec`. more: keys of jobform.yaml."""
+        whole = {name: job if "spec" in job else {"spec": job} for name, job in jobs.items()}
+        project(self.directory, {name: {"backend": self._service, **job} for name, job in whole.items()},
+                {self._service: {"type": self._service, **(backend or {})}, "here": {"type": "local"}}, **more)
+
+    def file(self, path: str, text: str = "one\ntwo\n") -> Path:
+        found = self.directory / path
+        found.parent.mkdir(parents=True, exist_ok=True)
+        found.write_text(text)
+        return found
+
+    def run(self, *arguments: str, exits: int = 0, hook: Hook | None = None) -> Result:
+        done = self.warm.run(*arguments, cwd=self.directory, env=self.environ, hook=hook)
+        assert done.exit == exits, done
+        return done
+
+    def posts(self) -> int:
+        """How many jobs were asked for."""
+        requests = self.sandbox.ledger.entries("request")
+        return sum(1 for each in requests if (each["method"], each["path"]) == ("POST", self._path))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What the service has."""
+        return list(self.sandbox.world(self._service).jobs.values())
 
 
 def attempt_of(owner: str) -> str:

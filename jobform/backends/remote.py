@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from jobform.model.errors import BackendError, Started
+from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED, Phase
 from jobform.model.values import Json
 from jobform.protocols import (
     Absent,
     Actual,
+    Backend,
     Clock,
     Found,
     Gone,
@@ -28,6 +30,7 @@ from jobform.protocols import (
     Unknown,
     timestamp,
 )
+from jobform.schema import load_definition, load_document
 
 EARLY = timedelta(minutes=15)
 """How far before its `begin` a run may seem to be made: the service has a clock of its own."""
@@ -220,6 +223,32 @@ class RemoteBackend:
         if asked_at < certain:
             return Unknown(f"it may still appear: its absence is certain from {timestamp(certain)} on")
         return Absent()
+
+
+class RemoteType:
+    """A backend type for a service: what the entry points `jobform.backends` of all of them answer alike.
+
+    Its schemas are the document called by its name, and `$defs/settings` in that. opened: a backend for a block's settings.
+    """
+
+    completes = True  # but for what the schema calls endless
+    max_submitted: int | None = None
+    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
+    foreign_scope = "error"
+    secrets_visible = True
+
+    def __init__(self, name: str, opened: Callable[[Mapping[str, Json], Place], Backend]) -> None:
+        self.name = name
+        self._opened = opened
+
+    def spec_schema(self) -> dict[str, Json]:
+        return load_document(self.name)
+
+    def settings_schema(self) -> dict[str, Json]:
+        return load_definition(self.name, "settings")
+
+    def open(self, block: BackendBlock, place: Place) -> Backend:
+        return self._opened(block.settings, place)
 
 
 def mark_key(mark: str) -> str:

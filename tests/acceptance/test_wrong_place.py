@@ -41,12 +41,6 @@ CASES: list[tuple[str, Settings, Variables, str]] = [
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(speed=20.0) as running:
         yield running

@@ -1,7 +1,6 @@
 """How many calls a plan makes for many jobs on each service, counted by the sandbox."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -28,12 +27,6 @@ PAGES = {"braket": FEW, "fireworks": 200, "otoy": 50, "runai": 100, "unstructure
 
 GETS, BURST = 5.0, 25
 """GetJob calls a second that the quota allows an account at first, and how many may go before."""
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
 
 
 def make(directory: Path, name: str, count: int, seconds: float, settings: dict[str, Any]) -> Path:

@@ -1,6 +1,6 @@
 """A warm command line and small projects for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,6 @@ from tests.support import Result, Warm, project
 
 Cli = Callable[..., Result]
 Make = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def warm(home: Path) -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
 
 
 @pytest.fixture

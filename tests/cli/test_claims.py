@@ -185,7 +185,7 @@ def test_every_service_gives_back_what_it_was_given(name: str, tmp_path: Path, c
         desk("apply", "--auto-approve", "--detach", env=secrets)
         state = read_state(tmp_path)
         assert state is not None
-        runs = {address: str(record.last.ref["id"]) for address, record in state.jobs.items() if record.last}  # type: ignore[index,call-overload]
+        runs = {address: str(record.last.ref["id"]) for address, record in state.jobs.items() if record.last}  # type: ignore[index,call-overload]  # JSON of a known shape
         assert runs.keys() == specs.keys()
         accounted = valid(desk("orphans", "--format", "json"), "orphans")
         assert (accounted["orphans"], accounted["unlisted"]) == ([], [])
@@ -250,13 +250,13 @@ def test_local_runs_are_taken_over_by_name(cli: Cli, make: Make, gate: Path) -> 
     assert cli("logs", "done", cwd=directory).stdout == "done\n"
     gate.touch()
     assert cli("wait", cwd=directory).exit == 0
-    assert [attempt.phase.value for attempt in read_state(directory).jobs["train"].attempts] == ["succeeded"]  # type: ignore[union-attr]
+    assert [attempt.phase.value for attempt in read_state(directory).jobs["train"].attempts] == ["succeeded"]  # type: ignore[union-attr]  # it is there, or the test fails
 
 
 def test_local_runs_without_their_description_are_asserted(cli: Cli, make: Make) -> None:
     directory = make({"done": job("echo done")})
     assert cli("apply", "--auto-approve", cwd=directory).exit == 0
-    name = read_state(directory).jobs["done"].attempts[0].name  # type: ignore[union-attr]
+    name = read_state(directory).jobs["done"].attempts[0].name  # type: ignore[union-attr]  # it is there, or the test fails
     next(directory.rglob("job.json")).unlink()
     lose(directory)
     done = cli("import", "done", name, "--take-over", "--format", "json", cwd=directory)

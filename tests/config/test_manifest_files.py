@@ -71,7 +71,7 @@ def test_templates_of_a_file_are_rendered_where_asked(tmp_path: Path) -> None:
     text = text.replace("spec:\n", 'spec:\n  parallelism: "{{ 1 + 1 }}"\n', 1)
     project = read(tmp_path, {"jobs/a.yaml": jobs, "k8s/train.yaml": text})
     job = project.jobs["train[lr=0.1]"]
-    made: Any = job.spec["objects"]["Job"]  # type: ignore[index, call-overload]
+    made: Any = job.spec["objects"]["Job"]  # type: ignore[index, call-overload]  # JSON of a known shape
     assert made["metadata"] == {"name": "train-0.1"}
     assert made["spec"]["parallelism"] == 2, "an expression alone keeps its type"
     env = made["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -140,7 +140,7 @@ binaryData:
 ---
 """
     job = read(tmp_path, FILE | {"k8s/train.yaml": text + JOB}).jobs["train"]
-    made: Any = job.spec["objects"]["ConfigMap/c"]  # type: ignore[index, call-overload]
+    made: Any = job.spec["objects"]["ConfigMap/c"]  # type: ignore[index, call-overload]  # JSON of a known shape
     assert made["data"] == made["binaryData"] == {"s": "7", "q": "1", "r": "2"}
     assert str(job.locate(("spec", "objects", "ConfigMap/c", "binaryData", "r"))) == "k8s/train.yaml:5:20"
 

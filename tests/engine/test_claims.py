@@ -162,7 +162,7 @@ def test_whatever_survives_a_crash_makes_no_other_run(lab: Lab, monkeypatch: pyt
         assert not (isinstance(step, Call) and step.op is Op.SUBMIT)
         known = any(isinstance(event, Imported) for event in events[:cut])
         assert ("train" in state.jobs) is known
-        assert not known or [attempt.ref for attempt in state.jobs["train"].attempts] == [lab.state.jobs["train"].last.ref]  # type: ignore[union-attr]
+        assert not known or [attempt.ref for attempt in state.jobs["train"].attempts] == [lab.state.jobs["train"].last.ref]  # type: ignore[union-attr]  # it is there, or the test fails
 
 
 # --- differences --------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_accepted_differences_are_recorded_as_they_are(lab: Lab, seen: dict[str,
     state = lab.state
     attempt = state.jobs["train"].attempts[0]
     assert state.spec(attempt.spec) == seen
-    assert state.spec(state.jobs["train"].desired.spec) == LONG  # type: ignore[union-attr]
+    assert state.spec(state.jobs["train"].desired.spec) == LONG  # type: ignore[union-attr]  # it is there, or the test fails
     assert reasons(lab.plan())["train"] == plan
 
 
@@ -309,7 +309,7 @@ class Plain(ReferenceType):
 
         class Seven:
             scope, read, find, submit = opened.scope, opened.read, opened.find, opened.submit
-            update, cancel, delete = opened.update, opened.cancel, opened.delete  # type: ignore[attr-defined]
+            update, cancel, delete = opened.update, opened.cancel, opened.delete  # type: ignore[attr-defined]  # the test's own
 
         return Seven()
 
@@ -386,7 +386,7 @@ def test_a_lost_run_that_is_found_again(lab: Lab) -> None:
     lab.apply(detach=True)
     run = lab.run_of("train")
     shown, hidden = lab.world.runs, [run]
-    lab.world.runs = lambda namespace, ids: shown(namespace, [one for one in ids if one not in hidden])  # type: ignore[method-assign]
+    lab.world.runs = lambda namespace, ids: shown(namespace, [one for one in ids if one not in hidden])  # type: ignore[method-assign]  # stands in for the method
     lab.advance()
     assert reasons(lab.plan())["train"] == "hold lost"
     hidden.clear()

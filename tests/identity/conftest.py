@@ -11,12 +11,6 @@ from tests.support import Warm
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
-@pytest.fixture(scope="session")
 def server() -> Iterator[ReferenceServer]:
     with ReferenceServer() as running:
         yield running

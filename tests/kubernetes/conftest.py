@@ -26,13 +26,6 @@ def pending(cluster: Cluster, namespace: str, tmp_path: Path) -> Project:
     return Project(tmp_path / "project", cluster, namespace)
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    """A process that has imported everything."""
-    with Warm() as warm:
-        yield warm
-
-
 @pytest.fixture
 def stage(cluster: Cluster, namespace: str, tmp_path: Path, warm: Warm) -> Stage:
     """A project whose pods stay pending, for many commands in a row."""

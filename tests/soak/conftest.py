@@ -5,13 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from jobform.testing.server import ReferenceServer
-from tests.support import Warm
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,8 @@ import pytest
 from jobform.testing.server import ReferenceServer
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import cluster
-from tests.support import Warm
 
-__all__ = ["cluster", "server", "simulated", "warm"]
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
+__all__ = ["cluster", "server", "simulated"]
 
 
 @pytest.fixture(scope="session")

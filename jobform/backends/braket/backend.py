@@ -1,17 +1,13 @@
 """Amazon Braket hybrid jobs as a backend: the entry point, and what is more than calls."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import ClassVar
 
 from jobform.backends.braket.body import NO_ROLE, NO_ROLE_HINT
 from jobform.backends.braket.logs import Logs
 from jobform.backends.braket.service import Braket
-from jobform.backends.remote import Promise, RemoteBackend, id_of
-from jobform.model.job import BackendBlock
+from jobform.backends.remote import Promise, RemoteBackend, RemoteType, id_of
 from jobform.model.state import Op
-from jobform.model.values import Json
-from jobform.protocols import Backend, Forecast, Intended, LogOptions, Place, Ref
-from jobform.schema import load_definition, load_document
+from jobform.protocols import Forecast, Intended, LogOptions, Place, Ref
 
 _SETTLE = 300.0
 
@@ -40,24 +36,4 @@ class BraketBackend(RemoteBackend):
         return self._logs.kept(id_of(ref), limit)
 
 
-class BraketType:
-    """The entry point `braket`."""
-
-    name = "braket"
-    completes = True
-    max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
-    foreign_scope = "error"
-    secrets_visible = True
-
-    def spec_schema(self) -> dict[str, Json]:
-        return load_document("braket")
-
-    def settings_schema(self) -> dict[str, Json]:
-        return load_definition("braket", "settings")
-
-    def open(self, block: BackendBlock, place: Place) -> Backend:
-        return BraketBackend(Braket(block.settings, place), place)
-
-
-TYPE = BraketType()
+TYPE = RemoteType("braket", lambda settings, place: BraketBackend(Braket(settings, place), place))

@@ -3,21 +3,18 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
 
 from jobform.backends.fireworks.logs import KEPT_IN_ALL, MOST_KEPT, Reader, Run
 from jobform.backends.fireworks.wire import body_of, is_absent, seen_of, state_of, update_of
-from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, Seen, id_of, shaped
+from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
 from jobform.clients.hosts import base_url
 from jobform.clients.keys import Key, read_key
 from jobform.clients.rest.client import Outgoing, Rest, RestError, segment
 from jobform.clients.text import short
 from jobform.model.errors import BackendError
-from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED
 from jobform.model.values import Json
-from jobform.protocols import Actual, Backend, LogOptions, Mark, Place, Ref, Scope, Submission
-from jobform.schema import load_definition, load_document
+from jobform.protocols import Actual, LogOptions, Mark, Place, Ref, Scope, Submission
 
 _PAGE = 200  # larger ones are cut to it
 
@@ -250,24 +247,4 @@ def _refuse_options(options: LogOptions) -> None:
             raise BackendError(f"{flag} has no meaning for a job on a fireworks backend", why)
 
 
-class FireworksType:
-    """The entry point `fireworks`."""
-
-    name = "fireworks"
-    completes = True
-    max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
-    foreign_scope = "error"
-    secrets_visible = True
-
-    def spec_schema(self) -> dict[str, Json]:
-        return load_document("fireworks")
-
-    def settings_schema(self) -> dict[str, Json]:
-        return load_definition("fireworks", "settings")
-
-    def open(self, block: BackendBlock, place: Place) -> Backend:
-        return FireworksBackend(Fireworks(block.settings, place), place)
-
-
-TYPE = FireworksType()
+TYPE = RemoteType("fireworks", lambda settings, place: FireworksBackend(Fireworks(settings, place), place))

@@ -8,20 +8,17 @@ description says which job is which. There is nothing to change or to remove: a 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import ClassVar
 
 from jobform.backends.otoy.logs import Output
 from jobform.backends.otoy.signing import Signer
 from jobform.backends.otoy.wire import body_of, seen_of
-from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, Seen, id_of, shaped
+from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
 from jobform.clients.hosts import base_url
 from jobform.clients.rest.client import Query, Rest, RestError, segment
 from jobform.model.errors import BackendError
-from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED
 from jobform.model.values import Json
-from jobform.protocols import Actual, Backend, LogOptions, Mark, Place, Ref, Scope, Submission, timestamp
-from jobform.schema import load_definition, load_document
+from jobform.protocols import Actual, LogOptions, Mark, Place, Ref, Scope, Submission, timestamp
 
 URLS = ("OTOY_BASE_URL", "DISPERSED_API_BASE_URL", "ZER_API_BASE_URL")
 OWN_HOSTS = ("api.dispersed.com", "api.compute.x.io")
@@ -203,24 +200,4 @@ class OtoyBackend(RemoteBackend):
         return Output(self._otoy, id_of(ref), self._clock).kept(limit)
 
 
-class OtoyType:
-    """The entry point `otoy`."""
-
-    name = "otoy"
-    completes = True  # but for what the schema calls endless
-    max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
-    foreign_scope = "error"
-    secrets_visible = True
-
-    def spec_schema(self) -> dict[str, Json]:
-        return load_document("otoy")
-
-    def settings_schema(self) -> dict[str, Json]:
-        return load_definition("otoy", "settings")
-
-    def open(self, block: BackendBlock, place: Place) -> Backend:
-        return OtoyBackend(Otoy(block.settings, place), place)
-
-
-TYPE = OtoyType()
+TYPE = RemoteType("otoy", lambda settings, place: OtoyBackend(Otoy(settings, place), place))

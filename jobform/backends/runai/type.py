@@ -1,17 +1,15 @@
 """The backend type `runai`."""
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
+from jobform.backends.remote import RemoteType
 from jobform.backends.runai import jobs_wire, workloads_wire
 from jobform.backends.runai.jobs import JobsBackend
 from jobform.backends.runai.site import Site
 from jobform.backends.runai.workloads import WorkloadsBackend
-from jobform.model.job import BackendBlock
 from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
 from jobform.protocols import Arranged, Backend, Complaint, Place, Spot, Written
-from jobform.schema import load_definition, load_document
 
 _KEYS: Mapping[str, frozenset[str]] = {"jobs": jobs_wire.KEYS, "workloads": workloads_wire.KEYS}
 _OTHER: Mapping[str, str] = {"jobs": "workloads", "workloads": "jobs"}
@@ -19,25 +17,13 @@ _NAMES: Mapping[str, str] = {"jobs": "the job API (`api: jobs`)", "workloads": "
 _LEAST_GPU_MEMORY = 100_000_000
 
 
-class RunaiType:
-    """The entry point `runai`. `protocols.Arranging` as well: which keys there are depends on the API that the block names."""
+def _opened(settings: Mapping[str, Json], place: Place) -> Backend:
+    site = Site(settings, place)
+    return WorkloadsBackend(site, place) if site.api == "workloads" else JobsBackend(site, place)
 
-    name = "runai"
-    completes = True
-    max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
-    foreign_scope = "error"
-    secrets_visible = True
 
-    def spec_schema(self) -> dict[str, Json]:
-        return load_document("runai")
-
-    def settings_schema(self) -> dict[str, Json]:
-        return load_definition("runai", "settings")
-
-    def open(self, block: BackendBlock, place: Place) -> Backend:
-        site = Site(block.settings, place)
-        return WorkloadsBackend(site, place) if site.api == "workloads" else JobsBackend(site, place)
+class RunaiType(RemoteType):
+    """`protocols.Arranging` as well: which keys there are depends on the API that the block names."""
 
     def arrange(self, spec: dict[str, Json], settings: Mapping[str, Json], written: Written) -> Arranged:
         """The spec as it is, with what the schema cannot say: it does not know the API, and compares no two values."""
@@ -113,4 +99,4 @@ def _amount(text: str) -> float:
         return 0
 
 
-TYPE = RunaiType()
+TYPE = RunaiType("runai", _opened)

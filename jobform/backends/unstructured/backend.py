@@ -4,10 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import ClassVar
 from urllib.parse import urlsplit
 
-from jobform.backends.remote import Promise, RemoteBackend, Seen, id_of, shaped
+from jobform.backends.remote import Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
 from jobform.backends.unstructured.progress import Progress
 from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of
 from jobform.backends.unstructured.wire import (
@@ -30,13 +29,11 @@ from jobform.clients.text import short
 from jobform.model.errors import BackendError
 from jobform.model.files import FileError
 from jobform.model.inputs import accepted_input, size_text
-from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED, Op, Phase
 from jobform.model.values import Json
 from jobform.protocols import (
     UNKNOWN_TEXT,
     Actual,
-    Backend,
     Forecast,
     Intended,
     LogOptions,
@@ -47,7 +44,6 @@ from jobform.protocols import (
     Sighting,
     Submission,
 )
-from jobform.schema import load_definition, load_document
 
 _JOBS = "/api/v1/jobs/"
 _TEMPLATES = "/api/v1/templates/"
@@ -334,24 +330,4 @@ def _refuse_options(options: LogOptions) -> None:
             raise BackendError(f"{flag} has no meaning for a job on an unstructured backend", why)
 
 
-class UnstructuredType:
-    """The entry point `unstructured`."""
-
-    name = "unstructured"
-    completes = True
-    max_submitted: int | None = None
-    poll: ClassVar[tuple[float, float]] = (1.0, 15.0)
-    foreign_scope = "error"
-    secrets_visible = True
-
-    def spec_schema(self) -> dict[str, Json]:
-        return load_document("unstructured")
-
-    def settings_schema(self) -> dict[str, Json]:
-        return load_definition("unstructured", "settings")
-
-    def open(self, block: BackendBlock, place: Place) -> Backend:
-        return UnstructuredBackend(Unstructured(block.settings, place), place)
-
-
-TYPE = UnstructuredType()
+TYPE = RemoteType("unstructured", lambda settings, place: UnstructuredBackend(Unstructured(settings, place), place))

@@ -117,12 +117,6 @@ def posts(sandbox: Sandbox, path: str = "/job") -> int:
     return sum(1 for call in sandbox.servers["braket"].calls if call.method == "POST" and call.path == path)
 
 
-@pytest.fixture(scope="package")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
 @pytest.fixture
 def cli(warm: Warm, sandbox: Sandbox, tmp_path: Path) -> Callable[..., Result]:
     """`cli(*arguments, env={...})` in the project of this test, against the sandbox."""

@@ -89,7 +89,7 @@ def test_a_tag_changes_in_place_and_a_changed_program_is_a_changed_job(begun: Cl
     assert "1 to rerun" in plan.stdout
     assert begun("apply", "--auto-approve", "--detach").exit == 0
     assert posts(sandbox) == 2
-    uris = {job.body["algorithmSpecification"]["scriptModeConfig"]["s3Uri"] for job in sandbox.world("braket").jobs.values()}  # type: ignore[index,call-overload]
+    uris = {job.body["algorithmSpecification"]["scriptModeConfig"]["s3Uri"] for job in sandbox.world("braket").jobs.values()}  # type: ignore[index,call-overload]  # JSON of a known shape
     assert len(uris) == 2
 
 
@@ -228,7 +228,7 @@ def test_a_matrix_keeps_within_a_burst(cli: Cli, sandbox: Sandbox, tmp_path: Pat
     assert cli("init").exit == 0
     applied = cli("apply", "--auto-approve")
     assert applied.exit == 0, applied
-    seeds: set[Any] = {job.body["hyperParameters"]["seed"] for job in sandbox.world("braket").jobs.values()}  # type: ignore[index,call-overload]
+    seeds: set[Any] = {job.body["hyperParameters"]["seed"] for job in sandbox.world("braket").jobs.values()}  # type: ignore[index,call-overload]  # JSON of a known shape
     assert seeds == {"1", "2", "3", "4", "5"}
     assert cli("plan", "--detailed-exitcode").exit == 0
 

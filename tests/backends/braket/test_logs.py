@@ -157,7 +157,7 @@ def test_many_lines_by_pages(backend: BraketBackend, start: Start) -> None:
         return {"events": page, "nextForwardToken": f"f/{end}", "nextBackwardToken": f"b/{end - len(page)}"}
 
     real = logs._service.aws.often
-    logs._service.aws.often = often  # type: ignore[method-assign]
+    logs._service.aws.often = often  # type: ignore[method-assign]  # stands in for the method
     assert output(backend, ref) == whole
     assert output(backend, ref, tail=7000) == "".join(whole.splitlines(keepends=True)[-7000:])
     assert backend.kept(ref, 60_000) == whole.encode()[-60_000:]
@@ -187,7 +187,7 @@ def test_odd_pages(backend: BraketBackend, start: Start, odd: Any) -> None:
     ref = start(hyper_parameters=ENDS)
     ended(backend, ref)
     real = backend._logs._service.aws.often
-    backend._logs._service.aws.often = lambda service, operation, **given: (  # type: ignore[method-assign]
+    backend._logs._service.aws.often = lambda service, operation, **given: (  # type: ignore[method-assign]  # stands in for the method
         odd if operation == "get_log_events" else real(service, operation, **given)
     )
     assert output(backend, ref) in ("", "x\n")

@@ -24,7 +24,7 @@ from tests.backends.braket.conftest import Open, mark, posts, submission
 
 def files(data: bytes) -> list[tuple[str, bytes, int, int, str]]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return [(each.name, tar.extractfile(each).read(), each.mode, each.mtime, each.uname) for each in tar]  # type: ignore[union-attr]
+        return [(each.name, tar.extractfile(each).read(), each.mode, each.mtime, each.uname) for each in tar]  # type: ignore[union-attr]  # it is there, or the test fails
 
 
 def test_an_archive_holds_names_contents_and_the_right_to_execute() -> None:

@@ -1,20 +1,17 @@
 """A sandbox of the service, a backend on it, and whole projects whose commands run against it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobform.backends.fireworks import TYPE
 from jobform.model.values import Json
 from jobform.protocols import Backend, Ref, Submission
-from jobform.sandbox.faults import Fault, Then
 from jobform.sandbox.host import Sandbox
 from jobform.testing.marks import make_mark
-from tests.sandboxed import assert_never_two_live, assert_no_bugs, open_backend
-from tests.support import Result, Warm, project
+from tests.sandboxed import Answer, Desk, answering, assert_never_two_live, assert_no_bugs, open_backend
+from tests.support import Warm
 
 JOBS = "/v1/accounts/[^/]+/batchJobs"
 SPEC: dict[str, Json] = {"node_pool_id": "pool", "command": ["true"]}
@@ -48,52 +45,11 @@ def start(backend: Backend) -> Start:
     return submit
 
 
-Answer = Callable[..., None]
-
-
 @pytest.fixture
 def answer(sandbox: Sandbox) -> Answer:
-    """`answer(method, path, body, status=200)` is what the service says from now on, whatever that is."""
-
-    def say(method: str, path: str, body: str, status: int = 200, kind: str = "application/json", times: int = 1000) -> None:
-        rule = Fault("fireworks", method, path, times=times, then=Then.ANSWER, status=status, body=body)
-        sandbox.faults.add(replace(rule, headers={"Content-Type": kind}))
-
-    return say
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
-class Desk:
-    """A project with one fireworks backend, and commands in it."""
-
-    def __init__(self, directory: Path, warm: Warm, sandbox: Sandbox) -> None:
-        self.directory = directory
-        self.sandbox = sandbox
-        self._warm = warm
-        self.environ: dict[str, str] = dict(sandbox.variables)
-
-    def write(self, jobs: Mapping[str, Any], **backend: Json) -> None:
-        """jobs: by name, each as its spec, or whole with the key `spec`."""
-        whole = {name: job if "spec" in job else {"spec": job} for name, job in jobs.items()}
-        project(self.directory, {name: {"backend": "fw", **job} for name, job in whole.items()},
-                {"fw": {"type": "fireworks", **backend}})
-
-    def run(self, *arguments: str, exits: int = 0) -> Result:
-        done = self._warm.run(*arguments, cwd=self.directory, env={**self.environ, "HOME": str(self.directory)})
-        assert done.exit == exits, done
-        return done
-
-    def posts(self) -> int:
-        """How many jobs were asked for."""
-        path = "/v1/accounts/sandbox/batchJobs"
-        return sum(1 for e in self.sandbox.ledger.entries("request") if e["method"] == "POST" and e["path"] == path)
+    return answering(sandbox, "fireworks")
 
 
 @pytest.fixture
 def desk(tmp_path: Path, warm: Warm, sandbox: Sandbox) -> Desk:
-    return Desk(tmp_path, warm, sandbox)
+    return Desk(tmp_path, warm, sandbox, "fireworks", "/v1/accounts/sandbox/batchJobs")

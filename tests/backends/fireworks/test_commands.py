@@ -8,7 +8,8 @@ import pytest
 
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.world import Course, State
-from tests.backends.fireworks.conftest import FOREVER, JOBS, Desk
+from tests.backends.fireworks.conftest import FOREVER, JOBS
+from tests.sandboxed import Desk
 
 TRAIN: Mapping[str, Any] = {"node_pool_id": "pool", "command": ["echo", "hello world"], "display_name": "train"}
 
@@ -122,7 +123,7 @@ def test_a_secret_in_the_environment_is_neither_drift_nor_shown(desk: Desk) -> N
     desk.write({"train": {**TRAIN, "env": {**FOREVER, "TOKEN": "{{ secret('TOKEN') }}"}}})
     desk.environ["JOBFORM_SECRET_TOKEN"] = "hush-hush-hush"
     planned = desk.run("plan").stdout
-    assert "visible in fw" in planned, planned
+    assert "visible in fireworks" in planned, planned
     desk.run("apply", "--auto-approve", "--detach")
     assert jobs(desk)[0].body["envVars"]["TOKEN"] == "hush-hush-hush"
     del desk.environ["JOBFORM_SECRET_TOKEN"]  # whoever plans need not know it
@@ -204,7 +205,7 @@ def test_a_wrong_setting_is_one_diagnostic_that_names_it(
 
 
 def test_another_account_is_another_place(desk: Desk) -> None:
-    desk.write({"train": {**TRAIN, "env": FOREVER}}, account="elsewhere")
+    desk.write({"train": {**TRAIN, "env": FOREVER}}, {"account": "elsewhere"})
     done = desk.run("apply", "--auto-approve", exits=7)
     assert "`account` of the backend" in done.stdout + done.stderr
     assert desk.posts() == 0

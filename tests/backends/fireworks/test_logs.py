@@ -13,7 +13,8 @@ from jobform.model.errors import BackendError
 from jobform.protocols import LogOptions, Ref, timestamp
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.world import Job, World
-from tests.backends.fireworks.conftest import Answer, Start
+from tests.backends.fireworks.conftest import Start
+from tests.sandboxed import Answer
 
 LOGS = "/v1/accounts/[^/]+/batchJobs/[^/]+:getLogs"
 

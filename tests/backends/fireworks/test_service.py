@@ -20,8 +20,8 @@ from jobform.sandbox.world import Course
 from jobform.schema import SpecSchema
 from jobform.testing.backend_fixtures import read_one
 from jobform.testing.marks import make_mark
-from tests.backends.fireworks.conftest import FOREVER, JOBS, SPEC, Answer, Start
-from tests.sandboxed import open_backend
+from tests.backends.fireworks.conftest import FOREVER, JOBS, SPEC, Start
+from tests.sandboxed import Answer, open_backend
 
 
 def body_of(sandbox: Sandbox, ref: Ref) -> dict[str, Json]:
@@ -46,10 +46,10 @@ def test_a_live_run_that_is_being_deleted_is_live_until_it_is_gone(
     world = sandbox.world("fireworks")
     clock = [world.now()]
     monkeypatch.setattr(world, "now", lambda: clock[0])  # time stands still
-    backend._service.delete(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]
+    backend._service.delete(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]  # the one below the protocol
     actual = made(backend, ref)
     assert (actual.phase, actual.detail) == (Phase.RUNNING, "it is being deleted")
-    assert backend.find([mark])[mark].ref == ref, "a run that still may run is no absence"  # type: ignore[union-attr]
+    assert backend.find([mark])[mark].ref == ref, "a run that still may run is no absence"  # type: ignore[union-attr]  # it is there, or the test fails
     backend.cancel(ref, only_if_waiting=False)
     clock[0] += 10
     assert read_one(backend, ref) == Gone()
@@ -70,7 +70,7 @@ def test_an_ended_run_that_is_being_deleted_is_gone_and_was_made(
     assert read_one(backend, refs[0]) == Gone()
     assert backend.read(refs)[refs[0]] == Gone(), "in a list too"
     mark = make_mark("job0")
-    assert backend.find([mark])[mark].ref == refs[0], "what ran once is not sent again"  # type: ignore[union-attr]
+    assert backend.find([mark])[mark].ref == refs[0], "what ran once is not sent again"  # type: ignore[union-attr]  # it is there, or the test fails
     backend.delete(refs[0])
 
 
@@ -83,7 +83,7 @@ def test_the_end_overtakes_a_cancel(backend: RemoteBackend, start: Start, sandbo
     world = sandbox.world("fireworks")
     with world.held():
         world.end(next(iter(world.jobs.values())))
-    backend._service.cancel(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]
+    backend._service.cancel(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]  # the one below the protocol
 
 
 def test_a_cancel_that_is_refused_says_so(backend: RemoteBackend, start: Start, sandbox: Sandbox) -> None:
@@ -171,7 +171,7 @@ def test_a_job_of_nobody_is_gone(backend: RemoteBackend) -> None:
 
 
 def test_absence_is_certain_after_ten_minutes(backend: RemoteBackend) -> None:
-    now = backend._clock.now()  # type: ignore[attr-defined]
+    now = backend._clock.now()  # type: ignore[attr-defined]  # the one below the protocol
     young = replace(make_mark("job"), begun_at=now.isoformat())
     answer = backend.find([young])[young]
     assert isinstance(answer, Unknown)
@@ -184,7 +184,7 @@ def test_absence_is_certain_after_ten_minutes(backend: RemoteBackend) -> None:
 def test_a_run_is_found_on_whatever_page_it_is(backend: RemoteBackend, sandbox: Sandbox, start: Start) -> None:
     ref, mark = start("wanted"), make_mark("wanted")
     _others(sandbox, 450)
-    assert backend.find([mark])[mark].ref == ref  # type: ignore[union-attr]
+    assert backend.find([mark])[mark].ref == ref  # type: ignore[union-attr]  # it is there, or the test fails
     pages = [call for call in sandbox.servers["fireworks"].calls if call.method == "GET"]
     assert [call.first("pageSize") for call in pages] == ["200", "200", "200"]
     assert {call.first("orderBy") for call in pages} == {"create_time desc"}
@@ -195,7 +195,7 @@ def test_a_list_ends_where_no_run_is_new_enough(backend: RemoteBackend, sandbox:
     _others(sandbox, 450)
     for job in sandbox.world("fireworks").jobs.values():
         job.created -= 3e8
-    mark = replace(make_mark("job"), begun_at=backend._clock.now().isoformat())  # type: ignore[attr-defined]
+    mark = replace(make_mark("job"), begun_at=backend._clock.now().isoformat())  # type: ignore[attr-defined]  # the one below the protocol
     backend.find([mark])
     assert len(sandbox.servers["fireworks"].calls) == 1
 

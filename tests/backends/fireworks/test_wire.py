@@ -54,7 +54,7 @@ def test_a_field_is_sent_and_reported(spec: dict[str, Json], wire: dict[str, Jso
 def test_annotations_are_sent_with_the_mark_and_reported_without() -> None:
     body = body_of({"node_pool_id": "pool", "annotations": {"team": "vision"}}, MARKED)
     assert body["annotations"] == {"team": "vision", "jobform.dev/mark": MARKED.text, "jobform.dev/address": "train"}
-    seen = seen_of(job(annotations={**body["annotations"], "fireworks.ai/origin": "api"}))  # type: ignore[dict-item]
+    seen = seen_of(job(annotations={**body["annotations"], "fireworks.ai/origin": "api"}))  # type: ignore[dict-item]  # JSON of a known shape
     assert seen.mark == MARKED.text
     assert seen.actual.fields["annotations"] == {"team": "vision"}
 

@@ -10,7 +10,8 @@ from jobform.backends.otoy.wire import body_of
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.world import Job, State
 from jobform.testing.marks import make_mark
-from tests.backends.otoy.conftest import FOREVER, JOBS, SERVER, Desk
+from tests.backends.otoy.conftest import FOREVER, JOBS, SERVER
+from tests.sandboxed import Desk
 from tests.seeds.otoy import SPECS
 
 RENDER: Mapping[str, Any] = {"image": "acme/octane:2026.1", "timeout": "2h", "resources": {"gpu": {"count": 1}, "memory": "32Gi"}}

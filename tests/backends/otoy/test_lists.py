@@ -43,7 +43,7 @@ class Listing:
 def listing(service: Otoy) -> Callable[[Pages], Listing]:
     def give(pages: Pages) -> Listing:
         service._rest = Listing(pages)  # type: ignore[assignment]  # what is asked of it, it answers
-        return service._rest  # type: ignore[return-value]
+        return service._rest  # type: ignore[return-value]  # it is one
 
     return give
 

@@ -16,8 +16,8 @@ from jobform.model.values import Json
 from jobform.protocols import Actual, Backend, LogOptions, LogSource, Ref
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.world import Job
-from tests.backends.otoy.conftest import FOREVER, SERVER, Answer, Start
-from tests.sandboxed import QuickClock
+from tests.backends.otoy.conftest import FOREVER, SERVER, Start
+from tests.sandboxed import Answer, QuickClock
 
 
 def source(backend: Backend) -> LogSource:

@@ -14,7 +14,8 @@ from jobform.model.values import Json
 from jobform.protocols import Actual, Backend, ReadError, Ref
 from jobform.schema import SpecSchema
 from jobform.testing.marks import make_mark
-from tests.backends.otoy.conftest import BATCH, SERVER, Answer
+from tests.backends.otoy.conftest import BATCH, SERVER
+from tests.sandboxed import Answer
 from tests.seeds.otoy import SPECS
 
 MARK = make_mark("job")
@@ -193,7 +194,7 @@ def test_a_set_that_comes_back_in_another_order_is_the_same() -> None:
 def test_secrets_that_are_not_given_back_are_no_drift() -> None:
     body = body_of(SPECS[0], MARK)
     inner = body["parameters"]["parameters"]  # type: ignore[index,call-overload]  # made above
-    del inner["secret"], inner["volumes"][0]["secret"]  # type: ignore[union-attr,index,arg-type,call-overload]
+    del inner["secret"], inner["volumes"][0]["secret"]  # type: ignore[union-attr,index,arg-type,call-overload]  # JSON of a known shape
     assert not drift_changes(SCHEMA, SPECS[0], fields_of(body), ())
 
 

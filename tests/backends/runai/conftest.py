@@ -137,12 +137,6 @@ def desk(shared: Sandbox, tmp_path: Path) -> Iterator[Desk]:
     assert_no_bugs(desk.entries)
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
 @pytest.fixture
 def made(sandbox: Sandbox, tmp_path: Path, warm: Warm) -> Iterator[Project]:
     yield Project(sandbox, tmp_path, warm)

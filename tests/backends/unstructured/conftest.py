@@ -1,7 +1,6 @@
 """A sandbox of the service, a backend on it, and whole projects whose commands run against it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from jobform.model.inputs import hash_input
 from jobform.model.state import ENDED
 from jobform.model.values import Json
 from jobform.protocols import Actual, Ref, Submission
-from jobform.sandbox.faults import Fault, Then
 from jobform.sandbox.host import Sandbox
 from jobform.testing.backend_fixtures import read_one
 from jobform.testing.marks import make_mark
-from tests.sandboxed import assert_never_two_live, assert_no_bugs, open_backend
-from tests.support import Result, Warm, project
+from tests.sandboxed import Answer, Desk, answering, assert_never_two_live, assert_no_bugs, open_backend
+from tests.support import Warm
 
 JOBS = "/api/v1/jobs/"
 FOREVER: dict[str, Json] = {"SANDBOX_QUEUED": 0, "SANDBOX_SECONDS": "inf"}
@@ -95,61 +93,11 @@ def ended(backend: UnstructuredBackend) -> Callable[[Ref], Actual]:
     return wait
 
 
-Answer = Callable[..., None]
-
-
 @pytest.fixture
 def answer(sandbox: Sandbox) -> Answer:
-    """`answer(method, path, body, status=200)` is what the service says from now on, whatever that is."""
-
-    def say(method: str, path: str, body: str, status: int = 200, kind: str = "application/json", times: int = 1000) -> None:
-        rule = Fault("unstructured", method, path, times=times, then=Then.ANSWER, status=status, body=body)
-        sandbox.faults.add(replace(rule, headers={"Content-Type": kind}))
-
-    return say
-
-
-@pytest.fixture(scope="session")
-def warm() -> Iterator[Warm]:
-    with Warm() as process:
-        yield process
-
-
-class Desk:
-    """A project with one unstructured backend, and commands in it."""
-
-    def __init__(self, directory: Path, warm: Warm, sandbox: Sandbox) -> None:
-        self.directory = directory
-        self.sandbox = sandbox
-        self.warm = warm
-        self.environ: dict[str, str] = dict(sandbox.variables)
-
-    def write(self, jobs: Mapping[str, Any], **backend: Json) -> None:
-        """jobs: by name, each as its spec, or whole with the key `spec`."""
-        whole = {name: job if "spec" in job else {"spec": job} for name, job in jobs.items()}
-        project(self.directory, {name: {"backend": "docs", **job} for name, job in whole.items()},
-                {"docs": {"type": "unstructured", **backend}, "here": {"type": "local"}})
-
-    def file(self, path: str, text: str = "one\ntwo\n") -> Path:
-        found = self.directory / path
-        found.parent.mkdir(parents=True, exist_ok=True)
-        found.write_text(text)
-        return found
-
-    def run(self, *arguments: str, exits: int = 0) -> Result:
-        done = self.warm.run(*arguments, cwd=self.directory, env=self.environment)
-        assert done.exit == exits, done
-        return done
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**self.environ, "HOME": str(self.directory)}
-
-    def posts(self) -> int:
-        """How many jobs were asked for."""
-        return sum(1 for e in self.sandbox.ledger.entries("request") if e["method"] == "POST" and e["path"] == JOBS)
+    return answering(sandbox, "unstructured")
 
 
 @pytest.fixture
 def desk(tmp_path: Path, warm: Warm, sandbox: Sandbox) -> Desk:
-    return Desk(tmp_path, warm, sandbox)
+    return Desk(tmp_path, warm, sandbox, "unstructured", JOBS)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from jobform.sandbox.faults import Fault, Then
-from tests.backends.unstructured.conftest import FOREVER, JOBS, Desk, nodes
+from tests.backends.unstructured.conftest import FOREVER, JOBS, nodes
+from tests.sandboxed import Desk
 
 EMPTY = "--detailed-exitcode"
 
@@ -42,7 +43,7 @@ def test_a_changed_document_is_a_changed_job(parse: Desk) -> None:
     parse.run("apply", "--auto-approve")
     parse.file("docs/a.txt", "three\n")
     plan = parse.run("plan", EMPTY, exits=2).stdout
-    assert "parse will run again on docs as attempt 2" in plan
+    assert "parse will run again on unstructured as attempt 2" in plan
     assert 'inputs[docs/a.txt]: "sha256:' in plan
     parse.run("apply", "--auto-approve")
     assert [element["text"] for element in json.loads((parse.directory / "out/a.txt.json").read_text())] == ["three"]
@@ -165,7 +166,7 @@ def test_a_wrong_account_is_one_diagnostic_and_changes_nothing(parse: Desk, chan
 
 def test_files_that_cannot_be_sent_block_the_plan(desk: Desk) -> None:
     desk.file("docs/a.txt", "x" * 100)
-    desk.write({"parse": {"template_id": "hi_res_partition", "input_files": ["docs/a.txt"]}}, max_file_bytes=99)
+    desk.write({"parse": {"template_id": "hi_res_partition", "input_files": ["docs/a.txt"]}}, {"max_file_bytes": 99})
     plan = desk.run("plan", EMPTY, exits=2).stdout
     assert "'docs/a.txt' is larger than 99 bytes: max_file_bytes of the backend is 99 bytes" in plan
     desk.run("apply", "--auto-approve", exits=7)

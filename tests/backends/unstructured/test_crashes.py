@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.unstructured.conftest import Desk
 from tests.entry import Hook
+from tests.sandboxed import Desk
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def parse(desk: Desk) -> Desk:
 
 def killed(desk: Desk, effect: str, at: int = 1) -> None:
     """An apply that is killed with -9 the n-th time that it comes to an effect."""
-    done = desk.warm.run("apply", "--auto-approve", cwd=desk.directory, env=desk.environment, hook=Hook(at=at, name=effect))
+    done = desk.warm.run("apply", "--auto-approve", cwd=desk.directory, env=desk.environ, hook=Hook(at=at, name=effect))
     assert done.exit == -signal.SIGKILL, done
 
 

@@ -17,7 +17,8 @@ from jobform.model.outputs import check_directory, safe_name, write_result
 from jobform.model.state import Phase
 from jobform.protocols import Actual, Ref, Submission
 from jobform.testing.backend_fixtures import read_one
-from tests.backends.unstructured.conftest import Answer, Start, nodes
+from tests.backends.unstructured.conftest import Start, nodes
+from tests.sandboxed import Answer
 
 Make = Callable[..., Submission]
 Ended = Callable[[Ref], Actual]
