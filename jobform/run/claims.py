@@ -8,9 +8,11 @@ from itertools import chain
 from shlex import quote
 
 from jobform.config.validate import is_token
+from jobform.engine.collect import collected
 from jobform.engine.compare import Compared, compare_run, compare_told
 from jobform.engine.moves import concrete_moves
 from jobform.engine.plan import desired_of
+from jobform.engine.record import fold
 from jobform.engine.refresh import first_look, observe, observe_orphans
 from jobform.model.address import (
     MarkParts,
@@ -31,7 +33,8 @@ from jobform.model.job import Job
 from jobform.model.state import Accepted, Attempt, Phase, Record, RunChange, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
-from jobform.protocols import Backend, Comparing, Importing, Scope, Sighting, timestamp
+from jobform.protocols import Actual, Backend, Comparing, Importing, ReadError, Scope, Sighting, timestamp
+from jobform.run.planning import copy_of
 from jobform.run.session import Session
 from jobform.schema import SpecSchema
 
@@ -75,8 +78,7 @@ def take_over(session: Session, text: str, run: str, options: ImportOptions) -> 
                 "renamed", f"`moved:` gives {job.address} the record of another job", address=job.address,
                 hint="apply that first: jobform apply",
             )
-        _look(session, job.address)
-        _refuse_recorded(job.address, state.jobs.get(job.address))
+        _refuse_recorded(job.address, _look(session, job.address))
         found = _find(session, job, run)
         _refuse_owned(session, job.address, found, options)
         fields = found.compared.fields
@@ -94,7 +96,7 @@ def take_over(session: Session, text: str, run: str, options: ImportOptions) -> 
                 hint="declare what runs, import it, then change the declaration",
             )
         attempt = _attempt(session, job, found, seen.asserted)
-        events, warnings = _events(session, job, attempt, found)
+        events, warnings = _events(session, job, attempt, _present(session, job, found))
         manager.record(events)
     if any(isinstance(event, Observed) and event.ended_at for event in events):
         session.keep_log(job.address, attempt.n)
@@ -119,15 +121,22 @@ def _declared(session: Session, text: str) -> Job:
     return jobs[address]
 
 
-def _look(session: Session, address: str) -> None:
-    """Record what became of this address's own run since: a run that is gone makes room, one that lives does not."""
+def _look(session: Session, address: str) -> Record | None:
+    """The record of an address with what its own run does now. A run that is gone makes room, which is recorded.
+
+    Any other end is left to a command that goes on with the job: it fetches what the run left, and keeps its log.
+    """
     state, at = session.manager.state, session.now()
     entry = state.jobs.get(address)
     events: list[Event] = []
     if entry and entry.intent is None and entry.last and not entry.last.ended:
         events, _ = observe(state, session.places, [address], at)
-    events += observe_orphans(state, session.places, at, {address})
-    session.manager.record(events)
+    seen = copy_of(state)
+    for event in events:
+        fold(seen, event)
+    lost = [event for event in events if isinstance(event, Observed) and event.class_ == LOST]
+    session.manager.record([*lost, *observe_orphans(state, session.places, at, {address})])
+    return seen.jobs.get(address)
 
 
 def _refuse_recorded(address: str, entry: Record | None) -> None:
@@ -292,6 +301,19 @@ def _moment(text: str | None) -> str | None:
     except ValueError:
         return None
     return timestamp(found if found.tzinfo else found.replace(tzinfo=UTC)) if found else None
+
+
+def _present(session: Session, job: Job, found: Found) -> Found:
+    """The run with what it left, which is fetched before its success counts. Raises FailedError when that can be had later."""
+    sighting = found.sighting
+    answers = collected(session.places.backend(job.backend), {sighting.ref: sighting.actual}, lambda _ref: found.compared.spec)
+    answer = answers[sighting.ref]
+    if isinstance(answer, ReadError):
+        raise FailedError.of(
+            "not_collected", answer.summary, detail=answer.detail, address=job.address, hint="nothing was recorded; try again",
+        )
+    assert isinstance(answer, Actual)
+    return replace(found, sighting=replace(sighting, actual=answer))
 
 
 def _events(session: Session, job: Job, attempt: Attempt, found: Found) -> tuple[list[Event], tuple[str, ...]]:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from jobform.model.errors import BackendError
+from jobform.model.claims import Takeover
+from jobform.model.diagnostic import Diagnostic
+from jobform.model.errors import BackendError, FailedError
 from jobform.model.job import BackendBlock
 from jobform.model.state import Phase
 from jobform.model.values import Json
 from jobform.plugins import Registry
 from jobform.protocols import Actual, Backend, Place, Ref
+from jobform.run import claims
 from jobform.stores.file import TYPE as FILE
 from jobform.testing.reference import ReferenceBackend, ReferenceType
+from jobform.testing.service import Order
 
 from .lab import Lab, codes
 
@@ -122,3 +126,50 @@ def test_only_success_leaves_something(lab: Lab, shelf: Shelf) -> None:
     lab.write({"one": {"spec": {"exit": 1}}})
     lab.apply()
     assert shelf.fetched == []
+
+
+def _import(lab: Lab, run: str) -> tuple[Takeover, tuple[Diagnostic, ...]]:
+    with lab.session() as session:
+        return claims.take_over(session, "one", run, claims.ImportOptions())
+
+
+def _elsewhere(lab: Lab) -> str:
+    """A run that has succeeded, made without this project."""
+    return lab.world.create("default", Order("elsewhere", "", "elsewhere", {"command": ["one"]}, unique=False)).id
+
+
+def test_what_a_run_that_is_taken_over_has_left_is_fetched(lab: Lab, shelf: Shelf) -> None:
+    lab.write({"one": {}})
+    run = _elsewhere(lab)
+    lab.clock.advance(10)
+    taken, _ = _import(lab, run)
+    assert taken.recorded
+    assert [dict(spec) for spec in shelf.fetched] == [{"command": ["one"]}]
+    assert lab.state.jobs["one"].last.outputs == {"number": 1}
+
+
+def test_what_may_be_had_later_keeps_a_run_from_being_taken_over(lab: Lab, shelf: Shelf) -> None:
+    lab.write({"one": {}})
+    run = _elsewhere(lab)
+    lab.clock.advance(10)
+    shelf.errors = [BackendError("the service is busy", retryable=True)]
+    with pytest.raises(FailedError) as caught:
+        _import(lab, run)
+    assert caught.value.diagnostics[0].code == "not_collected"
+    assert "one" not in lab.state.jobs
+    shelf.errors = [BackendError("the disk is full")]
+    taken, told = _import(lab, run)
+    assert taken.recorded
+    assert [one.summary for one in told] == ["what the run left could not be fetched: the disk is full"]
+
+
+def test_a_refused_import_loses_nothing_of_the_run_that_is_there(lab: Lab, shelf: Shelf) -> None:
+    lab.write({"one": {"spec": {"seconds": 5}}})
+    lab.apply(detach=True)
+    lab.clock.advance(10)
+    with pytest.raises(FailedError) as caught:
+        _import(lab, _elsewhere(lab))
+    assert caught.value.diagnostics[0].summary == "one has a run: attempt 1 has succeeded"
+    assert not lab.state.jobs["one"].last.ended, "the end is recorded with what the run left"
+    lab.advance()
+    assert lab.state.jobs["one"].last.outputs == {"number": 1}
