@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support import Warm
@@ -22,6 +23,10 @@ Jobform = Callable[..., "subprocess.CompletedProcess[str]"]
 
 PRIVATE = ("JOBFORM_", "GITHUB_", "XDG_")
 """Variables of the person or the machine that runs the tests: none of them reaches a command under test."""
+
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,13 +32,13 @@ def value_of(text: str) -> Json:
     return document.value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES)
 def test_json_text_is_yaml(value: Json) -> None:
     assert value_of(json.dumps({"value": value}, ensure_ascii=False)) == {"value": value}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(VALUES)
 def test_what_ruamel_writes_is_read_back(value: Json) -> None:
     out = io.StringIO()
@@ -49,7 +49,7 @@ def test_what_ruamel_writes_is_read_back(value: Json) -> None:
     assert value_of(out.getvalue().replace("%YAML 1.1\n---\n", "")) == {"value": value}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200) | st.text(" \n\t:#-[]{},&*!|>'\"%@`~?ab10.<=", max_size=60).map(str.encode))
 def test_no_bytes_give_a_traceback(data: bytes) -> None:
     findings = Findings()

@@ -51,7 +51,7 @@ PROJECTS = st.just(None) | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PROJECTS, FILES)
 def test_errors_are_errors_and_have_places(project: Json, jobs: Json) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -208,7 +208,7 @@ def play(project: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
         shutil.rmtree(directory)
 
 
-LIMITS = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+LIMITS = settings(suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 
 
 @given(PROJECTS, st.lists(STEPS, min_size=3, max_size=10))

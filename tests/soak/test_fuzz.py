@@ -22,7 +22,6 @@ SECONDS = 10.0
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 64}
 LOTS = settings(
     max_examples=400,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

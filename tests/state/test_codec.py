@@ -47,7 +47,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 @given(samples.states())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_state_round_trip(state: State) -> None:
     data = codec.state_to_bytes(state)
     assert codec.state_from_bytes(data) == state
@@ -56,7 +56,7 @@ def test_state_round_trip(state: State) -> None:
 
 
 @given(samples.events)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_event_round_trip(event: Event) -> None:
     for full in (False, True):
         document = codec.event_to_json(event, full=full)
@@ -65,7 +65,7 @@ def test_event_round_trip(event: Event) -> None:
 
 
 @given(samples.plans)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_plan_round_trip(plan: Plan) -> None:
     assert codec.plan_from_bytes(codec.plan_to_bytes(plan)) == plan
 

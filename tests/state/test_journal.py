@@ -20,7 +20,7 @@ def held(number: int) -> Held:
 
 
 @given(st.lists(samples.events, max_size=8), st.lists(samples.events, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_round_trip(first: list[Event], then: list[Event]) -> None:
     start = HEADER + event_lines(first)
     journal = read_journal(start + event_lines(then), "journal")
@@ -32,7 +32,7 @@ def test_round_trip(first: list[Event], then: list[Event]) -> None:
 
 
 @given(st.lists(samples.events, min_size=1, max_size=3), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_truncated_anywhere_it_is_a_prefix(events: list[Event], data: st.DataObject) -> None:
     whole = HEADER + event_lines(events)
     end = data.draw(st.integers(0, len(whole)))

@@ -376,7 +376,7 @@ def test_prune_never_drops_an_unfinished_run() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rules_hold_in_every_history(seed: int, length: int) -> None:
     state = State(samples.LINEAGE)
     recorder = Recorder(state)
