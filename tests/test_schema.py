@@ -201,9 +201,9 @@ def test_long_and_deep_values_are_cut_in_messages() -> None:
 
 def test_uniqueness_of_many_maps_is_linear() -> None:
     schema = SpecSchema({"type": "array", "uniqueItems": True, "maxItems": 1})
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(list(schema.problems([{"a": index} for index in range(3000)]))) == 1
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 # --- references -------------------------------------------------------------------------------------------------------
@@ -280,11 +280,11 @@ def test_our_patterns_take_linear_time(name: str) -> None:
     """Each on texts made to let nested repetition explode: 3,000 characters that almost match."""
     for pattern in {*_patterns(SpecSchema(load_document(name))._whole)}:
         compiled = compile_pattern(pattern)
-        start = time.perf_counter()
+        start = time.process_time()
         for unit in ("a", "A", "0", "1.", "a-", "a.", "a/", "a_", "0w", "[", "ab:", "--"):
             compiled.search(unit * (3000 // len(unit)) + "\n!")
             compiled.search("a" + unit * (3000 // len(unit)) + "\n!")
-        assert time.perf_counter() - start < 1, pattern
+        assert time.process_time() - start < 1, pattern
 
 
 def test_documents_are_found_by_plain_names_only() -> None:

@@ -91,7 +91,7 @@ def test_wait_has_an_end(cli: Cli, make: Make, tmp_path: Path) -> None:
     again = cli("wait", "--timeout", "300ms", cwd=directory)
     assert again.exit == 9
     assert "jobform wait" in again.stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     (tmp_path / "go").touch()
     assert cli("wait", "long", "--timeout", "30s", cwd=directory).exit == 0
     assert cli("status", "--exit-code", cwd=directory).exit == 0

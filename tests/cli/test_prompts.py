@@ -65,7 +65,7 @@ def test_nobody_to_ask(command: tuple[str, ...], make: Make, cli: Cli) -> None:
     done = cli(*command, cwd=directory, stdin="yes\ntest\n")
     assert done.exit == 64, done
     assert "--auto-approve" in done.stderr
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert not (directory / "jobform.state.json").exists()
 
 

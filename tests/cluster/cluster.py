@@ -14,6 +14,8 @@ import pytest
 
 from tests.cluster.api import Access, Api
 from tests.cluster.binaries import StartFailed
+from tests.cluster.certificates import of_user
+from tests.cluster.control import CLIENT_AUTHORITY
 from tests.cluster.kwok import PORT, add_nodes
 from tests.cluster.node import POOL as REAL
 from tests.cluster.policy import available, lacking
@@ -79,6 +81,12 @@ class Cluster:
         """A new kubeconfig of `user`. server, authority: of a proxy in between."""
         access = self.user(user)
         access = Access(server or access.server, authority or access.authority, access.token, access.certificate, access.key)
+        return access.write(Path(self._scratch.name) / f"{secrets.token_hex(4)}.kubeconfig", namespace=namespace)
+
+    def certified(self, user: str, days: int = 1, namespace: str = "default") -> Path:
+        """A new kubeconfig of `user` by a client certificate; days: that it is valid for, -1 for one that has ended."""
+        certificate, key = of_user(self.folder / CLIENT_AUTHORITY, user, days)
+        access = Access(self.access.server, self.access.authority, certificate=certificate, key=key)
         return access.write(Path(self._scratch.name) / f"{secrets.token_hex(4)}.kubeconfig", namespace=namespace)
 
     def with_node(self) -> "Cluster":

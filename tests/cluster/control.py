@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.cluster.api import Access
 from tests.cluster.binaries import StartFailed, Unavailable
+from tests.cluster.certificates import make_authority
 from tests.cluster.processes import Child, free_port, start
 
 MASTERS = "system:masters"
@@ -49,6 +50,12 @@ AUDIT_POLICY = {
     ],
 }
 """Answers are logged too for what runs: a create's answer has the uid, an update's the conditions, which `audit.py` needs."""
+
+CLIENT_AUTHORITY = "client-authority"
+"""Of the files, without their endings, that make client certificates; see `certificates.py`."""
+
+ISSUERS = "issuers.json"
+"""The issuers of OpenID Connect that the API server believes: it reads the file again when it changes; see `issuer.py`."""
 
 READY_TIMEOUT = 60.0
 
@@ -137,10 +144,13 @@ class ControlPlane:
         public = self.directory / "sa.pub"
         subprocess.run([openssl, "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         subprocess.run([openssl, "rsa", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+        make_authority(openssl, self.directory / CLIENT_AUTHORITY)
         tokens = {user: secrets.token_hex(16) for user in USERS}
         rows = [f'{tokens[user]},{user},{user},"{group}"' for user, group in USERS.items()]
-        policy = json.dumps(AUDIT_POLICY)
-        contents = {"tokens.json": json.dumps(tokens), "tokens.csv": "\n".join(rows), "audit-policy.yaml": policy}
+        contents = {
+            "tokens.json": json.dumps(tokens), "tokens.csv": "\n".join(rows), "audit-policy.yaml": json.dumps(AUDIT_POLICY),
+            ISSUERS: json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": []}),
+        }
         for name, content in contents.items():
             with os.fdopen(os.open(self.directory / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
                 file.write(content + "\n")
@@ -165,6 +175,7 @@ class ControlPlane:
             "--enable-admission-plugins=PodNodeSelector,PodTolerationRestriction",
             f"--audit-policy-file={here / 'audit-policy.yaml'}", f"--audit-log-path={here / 'audit.log'}",
             "--audit-log-maxsize=4000",
+            f"--client-ca-file={here / CLIENT_AUTHORITY}.crt", f"--authentication-config={here / ISSUERS}",
         ]
 
     def _controller_manager(self, kubeconfig: Path) -> list[str]:

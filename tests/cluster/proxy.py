@@ -6,7 +6,6 @@ import socket
 import socketserver
 import ssl
 import struct
-import subprocess
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from tests.cluster.api import Access, trust
+from tests.cluster.certificates import self_signed
 from tests.cluster.cluster import Cluster
 
 ANSWER_TIMEOUT = 600.0
@@ -111,7 +111,7 @@ class Proxy:
         """Before `cluster`; `access` is that of `user` through it."""
         upstream = cluster.user(user)
         with tempfile.TemporaryDirectory() as folder:
-            pair = _certificate(Path(folder))
+            pair = self_signed(Path(folder))
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*pair)
             authority = pair[0].read_text()
@@ -286,13 +286,3 @@ def _abort(connection: socket.socket) -> None:
         socket.socket(fileno=connection.detach()).close()
     except OSError:
         return  # it has ended already
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    certificate, key = folder / "proxy.crt", folder / "proxy.key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    for extension in ("subjectAltName=IP:127.0.0.1,DNS:localhost", "keyUsage=critical,digitalSignature,keyCertSign"):
-        command += ["-addext", extension]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return certificate, key

@@ -359,7 +359,7 @@ def test_ten_thousand_jobs_render_in_about_half_a_second() -> None:
         for i in range(10_000)
     ]
     shared = renderer()
-    start = time.perf_counter()
+    start = time.process_time()
     for spec in specs:
         shared.render(spec, MATRIX, pytest.fail)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -73,9 +73,9 @@ def test_nothing_gets_out(text: str) -> None:
 def test_nothing_grows_or_takes_long(text: str) -> None:
     tracemalloc.start()
     try:
-        start = time.perf_counter()
+        start = time.process_time()
         found = problems_of(text)
-        took, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+        took, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert found
@@ -114,6 +114,6 @@ def test_deep_calls_around_rendering_are_no_traceback() -> None:
     "\n" * 60_000 + "{{ x", "{{ x }}" + " \n" * 30_000 + "{%- if x %}", "{% if x " * 8000, "{{ a|" * 10_000,
 ], ids=lambda text: text[:20])
 def test_cutting_takes_time_in_proportion_to_the_text(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     problems_of(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

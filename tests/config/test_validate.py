@@ -142,16 +142,16 @@ def test_characters_that_deceive_are_errors_in_keys() -> None:
 
 def test_long_texts_are_searched_in_linear_time() -> None:
     for unit in ("eyJ", "://a:", "-----BEGIN ", "sk-", "ghp_", "://:", "eyJaaaaaaaa.", "xoxb-", "A", "hf_a"):
-        start = time.perf_counter()
+        start = time.process_time()
         look({"command": ["a"], "env": {"K": unit * (200_000 // len(unit))}}, policy=Policy(allow_plain=("K",)))
-        assert time.perf_counter() - start < 2, unit
+        assert time.process_time() - start < 2, unit
 
 
 @pytest.mark.slow
 def test_ten_thousand_specs_are_looked_at_in_about_a_quarter_of_a_second() -> None:
     written = {"command": ["python", "train.py", "--lr", "{{ x }}"]}
     specs = [{"command": ["python", "train.py", "--lr", 0.1], "env": {"A": f"job {i}", "B": "x" * 30}} for i in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     for spec in specs:
         look(spec, written)
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 1.5

@@ -113,9 +113,9 @@ def test_runs_start_and_end_once() -> None:
 
 def test_settling_many_changes_takes_no_search() -> None:
     addresses = tuple(f"job{number}" for number in range(4000))
-    started = time.perf_counter()
+    started = time.process_time()
     state = after(start=addresses)
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
     assert set(settled(state).values()) == {"done"}
 
 

@@ -147,14 +147,14 @@ def test_a_tool_that_hangs_is_given_up(world: World, install: Install, monkeypat
     begun = time.monotonic()
     with pytest.raises(BackendError, match=r"gave no answer within 0\.3 seconds"):
         backend.submit(gpu_job(1), make_mark("job"))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20
 
 
 def test_a_child_that_keeps_the_output_open_does_not_matter(install: Install) -> None:
     begun = time.monotonic()
-    seen = gpus.discover(install(script="sleep 5 & echo '0, GPU-1, A'"))
+    seen = gpus.discover(install(script="sleep 30 & echo '0, GPU-1, A'"))
     assert [gpu.name for gpu in seen.gpus] == ["A"]
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize(("variable", "found"), [

@@ -82,6 +82,62 @@ def test_a_list_that_is_behind_does_not_give_the_id_of_the_job_before(desk: Desk
     assert ref.value == {"project": "team-a", "name": "bert", "id": job.id}
 
 
+def test_a_list_that_is_behind_does_not_give_the_id_of_the_attempt_before(desk: Desk) -> None:
+    """The same name, made a moment ago, and over: its outcome is not the new attempt's."""
+    old = _view(desk, "bert")
+    desk.answer("GET", ONE, {"data": [{**old, "status": "Succeeded"}]}, times=2)
+    ref = desk.backend().submit(submission(job_name="bert"), mark(name="bert", begun=0))
+    [job] = desk.jobs.values()
+    assert ref.value == {"project": "team-a", "name": "bert", "id": job.id}
+
+
+def test_the_attempt_before_whose_removal_takes_its_time_is_not_the_next_one(desk: Desk) -> None:
+    old = _view(desk, "bert")
+    desk.answer("GET", ONE, {"data": [{**old, "status": "Succeeded"}]})
+    desk.sandbox.faults.add(Fault(method="POST", path="/api/v1/jobs", times=1, status=409, body='{"message": "already exists"}'))
+    with pytest.raises(BackendError, match="exists in team-a and is not this one") as caught:
+        desk.backend().submit(submission(job_name="bert"), mark(name="bert", begun=0))
+    assert caught.value.retryable
+    assert caught.value.retry_after
+    assert not caught.value.ambiguous
+
+
+def test_a_chosen_name_that_somebody_has_just_taken_is_refused(desk: Desk) -> None:
+    """Same image, same kind, same moment: another project's job, perhaps by the same schedule."""
+    first = desk.backend().submit(submission(job_name="bert"), mark(name="bert", begun=0))
+    with pytest.raises(BackendError, match="exists in team-a and is not this one") as caught:
+        desk.backend().submit(submission(job_name="bert"), mark(name="bert", begun=0))
+    assert "jobform import" in caught.value.detail
+    assert not caught.value.ambiguous
+    assert not caught.value.retryable
+    assert [job.id for job in desk.jobs.values()] == [first.value["id"]]  # type: ignore[index,call-overload]  # a map
+
+
+def test_a_job_that_the_service_calls_otherwise_is_followed(desk: Desk) -> None:
+    """Such as one that cuts names: it exists, and forgotten it would be made again."""
+    short = mark().name[:12]
+    desk.fault(Fault(method="POST", path="/api/v1/jobs", times=1, status=200, body=json.dumps({"name": short})))
+    run = stranger(desk, short)
+    ref = desk.backend().submit(submission(), mark(begun=0, spec={"image": "python:3.12"}))
+    assert ref.value == {"project": "team-a", "name": short, "id": run}
+
+
+@pytest.mark.parametrize(("image", "age"), [("python:3.13", 0.0), ("python:3.12", 30.0), ("python:3.12", 3600.0)])
+def test_an_answer_that_names_an_older_or_another_job_is_ambiguous(desk: Desk, image: str, age: float) -> None:
+    desk.fault(Fault(method="POST", path="/api/v1/jobs", times=1, status=200, body='{"name": "bert"}'))
+    stranger(desk, "bert", image, age)
+    with pytest.raises(BackendError, match="bert was accepted and is not listed yet") as caught:
+        desk.backend().submit(submission(), mark(begun=0, spec={"image": "python:3.12"}))
+    assert caught.value.ambiguous
+
+
+def test_a_job_of_another_project_is_not_taken_for_ours(desk: Desk) -> None:
+    shown = _view(desk, mark().name)
+    desk.answer("GET", ONE, {"data": [{**shown, "project": "team-b"}]})
+    with pytest.raises(BackendError, match="tells of other jobs"):
+        desk.backend().find([mark()])
+
+
 def _view(desk: Desk, name: str) -> dict[str, Any]:
     """What the service says of a job that is gone again."""
     stranger(desk, name)
@@ -235,16 +291,22 @@ def test_an_image_that_was_an_output_is_not_compared(desk: Desk) -> None:
     assert found.body == asked.body
 
 
-@pytest.mark.parametrize(("name", "age", "ours"), [
-    ("bert", 30.0, True), ("bert", 3600.0, False), (None, 600.0, True), (None, 3600.0, False),
+@pytest.mark.parametrize(("name", "begun", "age", "verdict"), [
+    ("bert", 0.0, 0.0, "ours"), ("bert", 0.0, 30.0, "doubtful"), ("bert", 0.0, 3600.0, "other"), ("bert", 3600.0, 3590.0, "ours"),
+    ("bert", 3600.0, 3400.0, "other"), ("bert", 3600.0, 0.0, "other"), (None, 0.0, 600.0, "ours"), (None, 0.0, 3600.0, "other"),
+    (None, 3600.0, 0.0, "ours"),
 ])
-def test_a_job_older_than_the_attempt_is_not_ours(desk: Desk, name: str | None, age: float, ours: bool) -> None:
-    """A name that a user chose says less than one that was made for the attempt: there the clocks must nearly agree."""
-    asked = mark(name=name, begun=0.0, spec={"image": "python:3.12"})
+def test_the_age_of_a_job_tells_whose_it_is(desk: Desk, name: str | None, begun: float, age: float, verdict: str) -> None:
+    """A name that a user chose says less than one that was made for the attempt: the attempt before had it, and anybody may."""
+    asked = mark(name=name, begun=begun, spec={"image": "python:3.12"})
     stranger(desk, asked.name, age=age)
     found = desk.backend().find([asked])[asked]
-    assert isinstance(found, Found)
-    assert (found.body == asked.body) is ours
+    if verdict == "doubtful":
+        assert isinstance(found, Unknown)
+        assert "a name that was chosen does not tell whether it is this one" in found.reason
+    else:
+        assert isinstance(found, Found)
+        assert (found.body == asked.body) is (verdict == "ours")
 
 
 def test_many_are_looked_for_in_one_call(desk: Desk) -> None:

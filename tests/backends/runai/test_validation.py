@@ -129,6 +129,15 @@ def test_a_job_of_shared_words_moves_to_a_cluster_by_one_line() -> None:
     assert not list(kubernetes.problems({**spec, **more}))
 
 
+def test_a_chosen_name_is_claimed_and_one_that_is_not_known_yet_is_not() -> None:
+    def claimed(name: Json) -> list[str]:
+        arranged = TYPE.arrange({"image": "a", "job_name": name}, {}, None)  # type: ignore[arg-type]  # it looks at nothing else
+        return [claim.described for claim in arranged.claims]
+
+    assert claimed("bert") == ["the Run:ai job 'bert'"]
+    assert claimed({"expr": "jobs.a.outputs.n", "with": {}}) == []
+
+
 def test_an_interactive_job_goes_on_until_it_is_stopped() -> None:
     assert SCHEMA.completes({"image": "a"})
     assert SCHEMA.completes({"image": "a", "interactive": False})
