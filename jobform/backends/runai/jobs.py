@@ -1,22 +1,24 @@
 """The job API of a Run:ai cluster as a backend.
 
 The service keeps nothing of ours but a job's name, so the name is the mark: it belongs to one job of the project at a time, and
-one attempt's is like no other's. A create gives no id; the id is looked up right after it, and tells the job from then on from
-one of the same name that somebody else made. A stop is a removal: only who asked for it knows that the job was stopped.
+one attempt's is like no other's, unless a user chose it. A create gives no id; the id is looked up right after it, and tells the
+job from then on from one of the same name that somebody else made. A stop is a removal: only who asked for it knows that the job
+was stopped.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from jobform.backends.remote import EARLY, FEW
+from jobform.backends.remote import FEW
 from jobform.backends.runai.drift import differences
 from jobform.backends.runai.jobs_wire import View, view, wire_body
 from jobform.backends.runai.refs import JobRef, as_ref, job_ref
 from jobform.backends.runai.site import Site, explain, is_absence
 from jobform.backends.runai.stops import Stops
 from jobform.backends.runai.ttl import removed_by_ttl
+from jobform.backends.runai.whose import Whose, is_chosen, is_young, whose
 from jobform.clients.rest.client import RestError, segment
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import ENDED
@@ -46,13 +48,11 @@ _SETTLE = timedelta(seconds=60)
 _LOOKS = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look for a job that was just made: the service shows it a little later."""
 
-_CLOCKS = timedelta(seconds=60)
-"""How far the service's clock may be from this one, where a creation time is all that tells whose a job is."""
-
 _OTHER = "0" * 16
 """Stands for the hash of a body that is not ours."""
 
 _JOBS = "/api/v1/jobs"
+_LONGEST_NAME = 253
 
 
 class JobsBackend:
@@ -111,7 +111,10 @@ class JobsBackend:
         return next((each for each in self._named(job.project, job.name) if each.id == job.id), None)
 
     def _named(self, project: str, name: str) -> Sequence[View]:
-        """Every job of this name. Raises BackendError for an answer about other jobs: then the service was asked wrongly."""
+        """Every job of the project that has this name.
+
+        Raises BackendError for an answer about other jobs: then the service was asked wrongly.
+        """
         try:
             value = self._site.rest.get(f"{_JOBS}/{segment(project)}/{segment(name)}")
         except RestError as error:
@@ -121,9 +124,11 @@ class JobsBackend:
         found, broken = self._read_views(value)
         if broken:
             raise BackendError(f"what the service says of {name} cannot be read", next(iter(broken.values())))
-        if found and not any(each.name == name for each in found):
-            raise BackendError(f"the service was asked for {name} and tells of other jobs", f"such as {found[0].name}")
-        return [each for each in found if each.name == name]
+        named = [each for each in found if (each.project, each.name) == (project, name)]
+        if found and not named:
+            other = f"such as {found[0].name} of {found[0].project}"
+            raise BackendError(f"the service was asked for {name} and tells of other jobs", other)
+        return named
 
     def _views(self, project: str) -> tuple[Sequence[View], Mapping[str, str]]:
         """The project's jobs, and why others cannot be read, by name: what somebody else made must not hide ours."""
@@ -148,7 +153,7 @@ class JobsBackend:
     # --- marks --------------------------------------------------------------------------------------------------------
 
     def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
-        """By name: a job of the name is the attempt's unless its image, its kind or its age say otherwise."""
+        """By name: a job of the name is the attempt's unless its image, its kind or its age say otherwise (`whose`)."""
         if not marks:
             return {}
         project = self._site.project
@@ -168,7 +173,13 @@ class JobsBackend:
         if len(named) > 1:
             return Unknown(f"{len(named)} jobs are named {mark.name}: {', '.join(each.id for each in named[:5])}")
         if named:
-            return Found(as_ref(named[0]), mark.body if _is_of(named[0], mark) else _OTHER)
+            verdict = whose(named[0], mark)
+            if verdict is Whose.DOUBTFUL:
+                return Unknown(
+                    f"a job named {mark.name} was made at {timestamp(named[0].created)}, about when this attempt began: "
+                    f"a name that was chosen does not tell whether it is this one ({named[0].id})",
+                )
+            return Found(as_ref(named[0]), mark.body if verdict is Whose.OURS else _OTHER)
         begun = datetime.fromisoformat(mark.begun_at)
         if asked_at < begun + _SETTLE:
             return Unknown(f"it may still appear: its absence is certain from {timestamp(begun + _SETTLE)} on")
@@ -179,6 +190,7 @@ class JobsBackend:
     def submit(self, submission: Submission, mark: Mark) -> Ref:
         project = self._site.project
         body = wire_body(submission.spec, mark.name, project)
+        before = frozenset(each.id for each in self._named(project, mark.name)) if is_chosen(mark) else frozenset()
         self._place.effect("remote.create.before", mark.address)
         try:
             value = self._site.rest.change("POST", _JOBS, body)
@@ -188,28 +200,35 @@ class JobsBackend:
             return self._taken(project, mark, error)
         self._place.effect("remote.create.after", mark.address)
         name = value.get("name") if isinstance(value, dict) else None
-        if name != mark.name:
+        if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or not name.isprintable():
             detail = f"it was to be {mark.name}, and the answer says {str(name)[:100]!r}"
             raise BackendError("the service's answer does not name the new job", detail, ambiguous=True)
-        return self._made(project, mark)
+        return self._made(project, mark, name, before)
 
-    def _made(self, project: str, mark: Mark) -> Ref:
+    def _made(self, project: str, mark: Mark, name: str, before: Collection[str]) -> Ref:
         """The reference of a job that was accepted; while its id is not known, looking it up again is the way on.
 
-        A list that is not up to date may still show the job that had the name before.
+        name: what the service says that the job is called; where that is not what it was told, the job must be the attempt's by
+        all that can be known of it. before: the ids of jobs that had the name already: a list that is behind may still show them.
         """
         try:
             for pause in _LOOKS:
                 self._clock.sleep(pause)
-                if found := [each for each in self._named(project, mark.name) if not each.going and _is_young(each, mark)]:
+                fresh = [each for each in self._named(project, name) if not each.going and each.id not in before]
+                if name == mark.name:
+                    found = [each for each in fresh if is_young(each, mark)]
+                else:
+                    called = replace(mark, name=name, spec={**mark.spec, "job_name": name})
+                    found = [each for each in fresh if whose(each, called) is Whose.OURS]
+                if found:
                     return as_ref(max(found, key=lambda each: each.created))
         except BackendError as error:
-            summary = f"{mark.name} was accepted, and its id could not be read: {error.summary}"
+            summary = f"{name} was accepted, and its id could not be read: {error.summary}"
             raise BackendError(summary, error.detail, ambiguous=True) from error
-        raise BackendError(f"{mark.name} was accepted and is not listed yet", "it will be looked up again", ambiguous=True)
+        raise BackendError(f"{name} was accepted and is not listed yet", "it will be looked up again", ambiguous=True)
 
     def _taken(self, project: str, mark: Mark, error: RestError) -> Ref:
-        """The name exists: by an earlier call for the same attempt, or by somebody else."""
+        """The name exists: by an earlier call for the same attempt, if it was made for that, or by somebody else."""
         found = next(iter(self._named(project, mark.name)), None)
         if found is None:
             raise BackendError(error.summary, f"{error.detail}; no job of that name is listed", retryable=True) from error
@@ -217,11 +236,15 @@ class JobsBackend:
             raise BackendError(
                 f"a job named {mark.name} is still being removed", error.detail, retryable=True, retry_after=2.0,
             ) from error
-        if not _is_of(found, mark):
-            detail = f"it was made at {timestamp(found.created)} with the image {found.image or '(unknown)'}"
-            hint = "delete it first, or choose another job_name"
-            raise BackendError(f"a job named {mark.name} exists in {project} and is not this one", f"{detail}; {hint}") from error
-        return as_ref(found)
+        if not is_chosen(mark) and whose(found, mark) is Whose.OURS:
+            return as_ref(found)
+        over = found.actual.phase in ENDED  # perhaps the attempt before, whose removal takes its time
+        raise BackendError(
+            f"a job named {mark.name} exists in {project} and is not this one",
+            f"it was made at {timestamp(found.created)} with the image {found.image or '(unknown)'}; delete it first, choose "
+            "another job_name, or take it over with jobform import",
+            retryable=over, retry_after=2.0 if over else 0.0,
+        ) from error
 
     def update(self, ref: Ref, submission: Submission, expected: Actual) -> Actual:
         del ref, submission, expected
@@ -320,22 +343,6 @@ def _data(value: Json, what: str) -> Sequence[Json]:
     if not isinstance(data, list):
         raise BackendError(f"the service's answer is no list of {what}", f"it is {str(value)[:100]!r}")
     return data
-
-
-def _is_of(found: View, mark: Mark) -> bool:
-    """Whether a job that has an attempt's name is that attempt, as far as the service tells anything of it."""
-    if not _is_young(found, mark):
-        return False
-    image, interactive = mark.spec.get("image"), mark.spec.get("interactive", False)
-    if isinstance(image, str) and found.image and found.image != image:
-        return False
-    return not mark.spec or found.interactive is None or not isinstance(interactive, bool) or found.interactive is interactive
-
-
-def _is_young(found: View, mark: Mark) -> bool:
-    """Whether a job was made since an attempt began. A name that a user chose says nothing of the attempt, so less is allowed."""
-    made_for_it = re.search(rf"-[0-9a-f]{{8}}-{mark.attempt}\Z", mark.name) is not None
-    return found.created >= datetime.fromisoformat(mark.begun_at) - (EARLY if made_for_it else _CLOCKS)
 
 
 def _is_taken(error: RestError) -> bool:

@@ -9,7 +9,7 @@ from jobform.backends.runai.site import Site
 from jobform.backends.runai.workloads import WorkloadsBackend
 from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
-from jobform.protocols import Arranged, Backend, Complaint, Place, Spot, Written
+from jobform.protocols import Arranged, Backend, Claim, Complaint, Place, Spot, Written
 
 _KEYS: Mapping[str, frozenset[str]] = {"jobs": jobs_wire.KEYS, "workloads": workloads_wire.KEYS}
 _OTHER: Mapping[str, str] = {"jobs": "workloads", "workloads": "jobs"}
@@ -29,7 +29,9 @@ class RunaiType(RemoteType):
         """The spec as it is, with what the schema cannot say: it does not know the API, and compares no two values."""
         del written
         api = "workloads" if settings.get("api") == "workloads" else "jobs"
-        return Arranged(spec, complaints=(*_foreign(spec, api), *_values(spec), *_warnings(spec, api)))
+        name = spec.get("job_name")
+        claims = (Claim(f"job {name}", f"the Run:ai job {name!r}", Spot(("job_name",))),) if isinstance(name, str) else ()
+        return Arranged(spec, complaints=(*_foreign(spec, api), *_values(spec), *_warnings(spec, api)), claims=claims)
 
 
 def _foreign(spec: Mapping[str, Json], api: str) -> Iterator[Complaint]:

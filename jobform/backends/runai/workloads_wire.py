@@ -124,7 +124,9 @@ def _storage(spec: Mapping[str, Json]) -> dict[str, Json]:
             made = {"size": item["size"], "storageClass": item.get("storage_class")}
             claim["claimInfo"] = {key: value for key, value in made.items() if value}
         claims.append(claim | ({"readOnly": item["read_only"]} if "read_only" in item else {}))
-    hosts: list[Json] = [{"path": path, "mountPath": target} for path, target in _items(spec, "volume")]
+    hosts: list[Json] = [
+        {"path": path, "mountPath": target, "readOnly": False} for path, target in _items(spec, "volume")  # two defaults are told
+    ]
     exports: list[Json] = [
         {"server": item["server"], "path": item["export"], "mountPath": item["path"]}
         | ({"readOnly": item["read_only"]} if "read_only" in item else {}) for item in _maps(spec, "nfs")

@@ -40,7 +40,7 @@ FIELDS: list[tuple[dict[str, Json], dict[str, Json]]] = [
                            "readOnly": True}]}}),
     ({"pvc": [{"path": "/data", "claim_name": "datasets"}]},
      {"storage": {"pvc": [{"path": "/data", "existingPvc": True, "claimName": "datasets"}]}}),
-    ({"volume": {"/raid": "/data"}}, {"storage": {"hostPath": [{"path": "/raid", "mountPath": "/data"}]}}),
+    ({"volume": {"/raid": "/data"}}, {"storage": {"hostPath": [{"path": "/raid", "mountPath": "/data", "readOnly": False}]}}),
     ({"nfs": [{"path": "/data", "server": "nfs.example.com", "export": "/x", "read_only": True}]},
      {"storage": {"nfs": [{"server": "nfs.example.com", "path": "/x", "mountPath": "/data", "readOnly": True}]}}),
     ({"ports": [{"container": 80, "external": 30080}], "service_type": "nodeport"},
