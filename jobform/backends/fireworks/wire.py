@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -39,6 +39,8 @@ _FIELDS: tuple[tuple[str, str, Json], ...] = (
 )
 """Keys whose value is the service's own: of the spec, on the wire, and the value that the wire may leave out."""
 
+_CHANGEABLE = tuple(field for field in _FIELDS if field[0] in ("display_name", "shared"))
+
 _EXECUTORS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("python_executor", "pythonExecutor", {"target_type": "targetType", "target": "target", "args": "args"}),
     ("notebook_executor", "notebookExecutor", {"notebook_filename": "notebookFilename"}),
@@ -67,12 +69,15 @@ def body_of(spec: Mapping[str, Json], mark: Mark) -> dict[str, Json]:
     return {**body, "annotations": whole}
 
 
-def update_of(spec: Mapping[str, Json], changed: set[str]) -> dict[str, Json]:
-    """The body that changes a job: what may change and is in the spec, and what was taken out of it. A pool is always wanted."""
-    some = {key: (wire, zero) for key, wire, zero in _FIELDS if key in ("display_name", "shared")}
+def update_of(spec: Mapping[str, Json], changed: Collection[str], present: Mapping[str, Json]) -> dict[str, Json]:
+    """The body that changes a job: what is to change, and beside it what the job has at present. A pool is always wanted.
+
+    What stays is sent as it is, since nowhere stands what becomes of a field that is left out. present: as `_fields` tells it.
+    """
+    values = {key: spec.get(key, zero) if key in changed else present.get(key, zero) for key, _, zero in _CHANGEABLE}
     return {
         "nodePoolId": spec["node_pool_id"],
-        **{wire: spec.get(key, zero) for key, (wire, zero) in some.items() if key in spec or key in changed},
+        **{wire: values[key] for key, wire, zero in _CHANGEABLE if key in changed or values[key] != zero},
     }
 
 

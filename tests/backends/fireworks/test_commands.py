@@ -112,6 +112,20 @@ def test_somebody_elses_change_is_noticed_and_taken_back(desk: Desk, key: str, w
     desk.run("plan", "--detailed-exitcode")
 
 
+def test_what_may_drift_is_not_taken_back_with_another_change(desk: Desk) -> None:
+    """What is sent is what the plan shows."""
+    train: dict[str, Any] = {"spec": {**TRAIN, "env": FOREVER, "shared": True}, "ignore_drift": ["shared"]}
+    desk.write({"train": train})
+    desk.run("apply", "--auto-approve", "--detach")
+    jobs(desk)[0].body["shared"] = False
+    train["spec"]["display_name"] = "renamed"
+    desk.write({"train": train})
+    assert "spec.shared" not in desk.run("plan").stdout
+    desk.run("apply", "--auto-approve", "--detach")
+    assert (jobs(desk)[0].body["displayName"], jobs(desk)[0].body["shared"]) == ("renamed", False)
+    desk.run("plan", "--detailed-exitcode")
+
+
 def test_what_the_service_fills_in_is_no_change(desk: Desk) -> None:
     desk.write({"train": {**TRAIN, "env": FOREVER, "environment_id": "env"}})
     desk.run("apply", "--auto-approve", "--detach")

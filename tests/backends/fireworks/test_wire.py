@@ -83,12 +83,19 @@ def test_a_text_that_no_list_of_words_was_is_reported_as_no_command(text: str) -
     assert (fields["command"], fields["shell_executor"]) == ([], {"command": text})
 
 
-def test_an_update_sends_what_may_change_and_the_pool() -> None:
-    spec: dict[str, Json] = {"node_pool_id": "pool", "command": ["x"], "display_name": "n", "env": {"A": "1"}}
-    assert update_of(spec, {"display_name"}) == {"nodePoolId": "pool", "displayName": "n"}
-    assert update_of(spec, {"shared"}) == {"nodePoolId": "pool", "displayName": "n", "shared": False}
-    assert update_of({"node_pool_id": "pool"}, {"display_name"}) == {"nodePoolId": "pool", "displayName": ""}
-    assert update_of({"node_pool_id": "pool", "shared": True}, set()) == {"nodePoolId": "pool", "shared": True}
+@pytest.mark.parametrize(("spec", "changed", "present", "body"), [
+    ({"display_name": "n"}, {"display_name"}, {}, {"displayName": "n"}),
+    ({"display_name": "n"}, {"shared"}, {"display_name": "n", "shared": True}, {"displayName": "n", "shared": False}),
+    ({}, {"display_name"}, {"display_name": "old"}, {"displayName": ""}),
+    ({"shared": True}, {"node_pool_id", "shared"}, {}, {"shared": True}),
+    ({"display_name": "n", "shared": True}, {"display_name"}, {"display_name": "old", "shared": False}, {"displayName": "n"}),
+    ({"display_name": "n"}, {"display_name"}, {"shared": True}, {"displayName": "n", "shared": True}),
+])
+def test_an_update_sends_what_is_to_change_and_keeps_the_rest_as_it_is(
+    spec: dict[str, Json], changed: set[str], present: dict[str, Json], body: dict[str, Json],
+) -> None:
+    whole: dict[str, Json] = {"node_pool_id": "pool", "command": ["x"], "env": {"A": "1"}, **spec}
+    assert update_of(whole, changed, present) == {"nodePoolId": "pool", **body}
 
 
 @pytest.mark.parametrize(("word", "phase", "detail"), [
