@@ -7,6 +7,7 @@ Wire facts: "Authentication" of the vendor's REST documentation (the realm's end
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote_plus
 
 from jobform.clients.keys import Key, read_key
 from jobform.clients.rest.client import Outgoing, RestError
@@ -118,9 +119,8 @@ class Application:
                 tries += 1
                 if not error.retryable or tries >= _TRIES:
                     summary = f"no token could be had for {client.source} and {secret.source}: {error.summary}"
-                    raise BackendError(
-                        summary, error.detail, retryable=error.retryable, retry_after=error.retry_after,
-                    ) from error
+                    summary, detail = (_without(secret.value, text) for text in (summary, error.detail))
+                    raise BackendError(summary, detail, retryable=error.retryable, retry_after=error.retry_after) from error
                 self._clock.sleep(min(2.0, 0.25 * 2**tries))
 
 
@@ -134,6 +134,13 @@ def token_of(value: Json, name: str, lasts: str) -> Token:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
         return Token(text)
     return Token(text, float(seconds))
+
+
+def _without(secret: str, text: str) -> str:
+    """A message that may repeat the request, whose body holds the secret."""
+    for form in (secret, quote_plus(secret)):
+        text = text.replace(form, "***")
+    return text
 
 
 def is_set(environ: Mapping[str, str], name: str) -> bool:

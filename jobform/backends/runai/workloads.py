@@ -148,7 +148,8 @@ class Workloads:
             if seen and seen.mark == mark.text:
                 return run
             if seen and mark_key(seen.mark) == mark_key(mark.text):  # what it holds is told when it is looked up
-                raise BackendError(f"a workload named {mark.name} was made for this attempt", error.detail, ambiguous=True) from error
+                why = f"a workload named {mark.name} was made for this attempt before"
+                raise BackendError(why, error.detail, ambiguous=True) from error
             if seen and seen.actual.detail.partition(":")[0] in _GOING:
                 raise BackendError(
                     f"a workload named {mark.name} is still being removed", error.detail, retryable=True, retry_after=2.0,

@@ -37,6 +37,9 @@ _TRIES = 4
 _MOST_WORDS = 4000
 """Characters of a message that are looked at."""
 
+_SHORTEST_SECRET = 8
+"""Characters; `Bearer` and the like are none."""
+
 T = TypeVar("T")
 
 Query = Sequence[tuple[str, str]]
@@ -196,22 +199,26 @@ class Rest:
         return Outgoing(method, self.base.path + path, urlencode(list(query), quote_via=quote), body, content_type)
 
     def _json(self, request: Outgoing, deadline: float) -> Json:
-        kind, body = self._exchange(request, deadline)
+        kind, body, proof = self._exchange(request, deadline)
         if not body and request.changing:
             return None
         try:
             return parsed(kind, body)
         except ValueError as error:
-            raise self._unreadable(request, kind, body, str(error)) from error
+            raise self._unreadable(request, kind, _without(body, proof), str(error)) from error
 
-    def _exchange(self, request: Outgoing, deadline: float) -> tuple[str, bytes]:
-        """Content type and body of a success."""
+    def _exchange(self, request: Outgoing, deadline: float) -> tuple[str, bytes, Mapping[str, str]]:
+        """Content type and body of a success, and the credentials' headers, which no message may show."""
         if left := self._gate.wait(deadline):
             detail = f"not asked again for {left:.0f} s"
             raise RestError("the service asked to slow down", detail, retryable=True, retry_after=left)
+        proof = self._proof(request)
+        if self._clock.monotonic() >= deadline:  # sent with no time to wait, it would leave a doubt about nothing
+            detail = f"{request.method} {request.path} was not sent: to get its credentials took all of it"
+            raise RestError(f"no time was left to ask {self.base.host}", detail, retryable=True)
         headers = {
             "Accept": "application/json", "User-Agent": f"jobform/{VERSION}",
-            "Accept-Encoding": "identity" if is_loopback(self.base.host) else "gzip", **self._proof(request),
+            "Accept-Encoding": "identity" if is_loopback(self.base.host) else "gzip", **proof,
         }
         if request.content_type:
             headers["Content-Type"] = request.content_type
@@ -221,8 +228,8 @@ class Rest:
             status, said, body = self._send(wire, request, headers, deadline)
         _LOG.debug("%s %s: %d in %.3f s", request.method, request.path, status, self._clock.monotonic() - began)
         if 200 <= status < 300:
-            return said.get("content-type", ""), body
-        raise self._refusal(request, status, said, body)
+            return said.get("content-type", ""), body, proof
+        raise self._refusal(request, status, said, _without(body, proof))
 
     def _proof(self, request: Outgoing) -> Mapping[str, str]:
         """The credentials' headers. What cannot stand in a header is found here: later errors would show it."""
@@ -287,7 +294,7 @@ class Rest:
         through = f", through the proxy {self._proxy.host} that {self._proxy.source} names" if self._proxy else ""
         why = short(str(error), 200) or type(error).__name__
         detail = f"{why} (the address comes from {self.base.source}{through})"
-        return RestError(f"cannot connect to {self.base.host}", detail, retryable=not _is_distrust(error))
+        return RestError(f"cannot connect to {self.base.host}", detail, retryable=not is_distrust(error))
 
     def _lost(self, request: Outgoing, why: str) -> RestError:
         return RestError(
@@ -331,13 +338,20 @@ class Rest:
         )
 
 
-def _is_distrust(error: BaseException | None) -> bool:
+def is_distrust(error: BaseException | None) -> bool:
     """Whether the other side could not prove who it is: asking again changes nothing."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _without(body: bytes, proof: Mapping[str, str]) -> bytes:
+    """An answer that is to be shown, without what was sent to prove who asks: some services repeat it."""
+    for word in (word for value in proof.values() for word in value.split() if len(word) >= _SHORTEST_SECRET):
+        body = body.replace(word.encode(), b"***")
+    return body
 
 
 def segment(text: str) -> str:

@@ -160,6 +160,16 @@ def test_hostile_answers_of_the_token_service(desk: Desk, body: Any) -> None:
     assert not error.ambiguous
 
 
+@pytest.mark.parametrize(("status", "body"), [
+    (400, {"error": "invalid_client", "error_description": f"{CLIENT} with client_secret={SECRET} is not known"}),
+    (500, f"<p>POST grant_type=client_credentials&client_secret={SECRET}</p>"), (200, SECRET),
+])
+def test_a_token_service_that_repeats_the_secret_does_not_get_it_shown(desk: Desk, status: int, body: Json) -> None:
+    desk.answer("POST", REALM_TOKEN, body, status)
+    error = refused(desk, **APP)
+    assert "***" in error.summary + error.detail
+
+
 @pytest.mark.parametrize("lasts", [None, "soon", -1, 0, True, {}])
 def test_a_token_whose_end_is_unknown_is_used_until_it_is_refused(desk: Desk, lasts: Json) -> None:
     token = desk.sandbox.variables["RUNAI_TOKEN"]
