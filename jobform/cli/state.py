@@ -117,7 +117,8 @@ def resolve(
     target = app(ctx, "human", no_color)
     how = "found" if found is not None else "not_submitted" if not_submitted else "ended"
     session = target.session(where(kwargs))
-    editing.resolve(session, address, how, found, LineObserver(target, session), seconds(lock_timeout, "--lock-timeout") or 0.0)
+    observer = LineObserver(target, session)
+    target.tell(editing.resolve(session, address, how, found, observer, seconds(lock_timeout, "--lock-timeout") or 0.0))
     target.print(f"{address} is resolved: {how.replace('_', ' ')}.")
     return 0
 

@@ -18,7 +18,7 @@ from jobform.engine.calls import Answer, Done, Failed, keep_logs, make
 from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.means import Means, Stop
 from jobform.engine.needs import Verdict, judge_record
-from jobform.engine.refresh import Sights, abandon, observe, recover
+from jobform.engine.refresh import Sights, abandon, kept_runs, observe, recover
 from jobform.engine.report import Report, left_over
 from jobform.engine.retry import retry_due
 from jobform.engine.todo import Call, Note, Wait, World, todo
@@ -96,8 +96,9 @@ class Scheduler:
         at = timestamp(self._means.clock.now())
         open_intents = [address for address in self._dirty if address in self.state.jobs and self.state.jobs[address].intent]
         events = recover(self.state, self._means.places, open_intents, at)
+        events, left = abandon(self.state, self._means.places, events, at)
+        self._warn(left)
         if events:
-            self._warn(abandon(self.state, self._means.places, events))
             yield events
             self._folded(events)
         self._note_unknown(open_intents)
@@ -203,9 +204,10 @@ class Scheduler:
         backend = self._means.places.backend(intent.backend)
         attempt = next((a for a in self.state.jobs[address].attempts if a.n == call.attempt), None)
         ref = Ref.of(attempt.ref) if attempt and call.op is not Op.SUBMIT else None
+        kept = kept_runs(self.state, address, intent.backend) if call.op is Op.SUBMIT else ()
         future = self._means.pool.submit(
             make, backend, address, intent, ref, body, self._means.effect, only_if_waiting=call.only_if_waiting,  # type: ignore[arg-type]  # Body or None
-            keep=partial(self._means.keep, address, call.attempt),
+            keep=partial(self._means.keep, address, call.attempt), kept=kept,
         )
         self._acting[future] = (address, call, intent)
 
@@ -252,7 +254,7 @@ class Scheduler:
             nothing_left = intent_of(attempt, Op.DELETE, attempt.body_hash, at, attempt.run)
             return [over, Begun(address, nothing_left), Ended(address, Op.DELETE, call.attempt, at, ok=True)]
         count = self._tries.get(address, (0, None))[0] + 1
-        if answer.retryable and count < TRIES:
+        if answer.retryable and count < TRIES and not answer.untidy:
             pause = min(30.0, 0.5 * 2**count) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
             delay = timedelta(seconds=max(pause, min(answer.retry_after, LONGEST_PAUSE)))
             self._tries[address] = (count, self._means.clock.now() + delay)
@@ -263,7 +265,7 @@ class Scheduler:
             return [over]
         del self._dirty[address]
         self._problem(address, f"{call.op}_failed", f"the {call.op} call failed: {answer.summary}", detail=answer.detail)
-        return [over]
+        return [Held(address, at, "unknown_submission", answer.detail)] if answer.untidy else [over]
 
     # --- bookkeeping --------------------------------------------------------------------------------------------------
 

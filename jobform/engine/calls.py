@@ -2,13 +2,26 @@
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobform.engine.body import Body
 from jobform.engine.refresh import mark_of
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import Intent, Op
-from jobform.protocols import Absent, Actual, Backend, Effect, Found, Gone, Ref, Releasing, Submission, Unknown
+from jobform.protocols import (
+    Absent,
+    Actual,
+    Backend,
+    Effect,
+    Found,
+    Gone,
+    Mark,
+    Preparing,
+    Ref,
+    Releasing,
+    Submission,
+    Unknown,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +37,8 @@ class Failed:
     """It is certain that the call had no effect.
 
     started: a conditional cancel met a started run. gone: there is nothing left to update. retry_after: seconds that the service
-    asked for.
+    asked for. untidy: what was made for a submission before it failed may still be there, and can be removed later: its intent
+    stays open until then.
     """
 
     summary: str
@@ -33,6 +47,7 @@ class Failed:
     retry_after: float = 0.0
     started: bool = False
     gone: bool = False
+    untidy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +62,12 @@ Answer = Done | Failed | Unclear
 
 def make(
     backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, effect: Effect, *, only_if_waiting: bool,
-    keep: Callable[[], None] = lambda: None,
+    keep: Callable[[], None] = lambda: None, kept: Collection[Ref] = (),
 ) -> Answer:
     """Make the call of an intent. Never raises for what a backend does; `effect` is told before and after.
 
-    keep: stores the run's log; called before anything that may end what can still show it.
+    keep: stores the run's log; called before anything that may end what can still show it. kept: the job's other runs, whose
+    things stay when a submission fails.
     """
     if intent.op in (Op.CANCEL, Op.DELETE):
         keep()
@@ -61,10 +77,10 @@ def make(
     except Started:
         answer = Failed("it has started", started=True)
     except BackendError as error:
-        answer = _after_error(backend, address, intent, error, body)
+        answer = _after_error(backend, address, intent, error, body, kept)
     except Exception as error:  # noqa: BLE001  # a plug-in's bug must not lose the intent: what it did is asked of the backend
         bug = BackendError(f"{type(error).__name__}: {error}", "this is a fault in the backend's plug-in", ambiguous=True)
-        answer = _after_error(backend, address, intent, bug, body)
+        answer = _after_error(backend, address, intent, bug, body, kept)
     effect(f"backend.{intent.op}.after", address)
     return answer
 
@@ -99,21 +115,39 @@ def _submission(address: str, body: Body) -> Submission:
     return Submission(address, body.spec, body.described, body.masks, body.changes, body.inputs)
 
 
-def _after_error(backend: Backend, address: str, intent: Intent, error: BackendError, body: Body | None) -> Answer:
+def _after_error(
+    backend: Backend, address: str, intent: Intent, error: BackendError, body: Body | None, kept: Collection[Ref],
+) -> Answer:
     """Before anything is tried again after an ambiguous answer, the mark is looked up."""
-    if not error.ambiguous or intent.op is not Op.SUBMIT:  # update, cancel and delete may be made again
+    if intent.op is not Op.SUBMIT:  # update, cancel and delete may be made again
         return Failed(error.summary, error.detail, error.retryable or error.ambiguous, error.retry_after)
     mark = mark_of(address, intent, body.described if body else {})
+    if error.ambiguous:
+        try:
+            found = backend.find([mark]).get(mark, Unknown("the backend gave no answer for this run"))
+        except Exception as second:  # noqa: BLE001  # whatever went wrong, the answer is that nobody knows
+            return Unclear(f"{error.summary}; and looking it up failed: {second}")
+        if isinstance(found, Found) and found.body == intent.body_hash[:16]:
+            return Done(found.ref, adopted=True)
+        if not isinstance(found, Absent):
+            reason = found.reason if isinstance(found, Unknown) else f"{intent.name} exists with another content"
+            return Unclear(f"{error.summary}; {reason}")
+    return _tidied(backend, mark, kept, Failed(error.summary, error.detail, error.retryable, error.retry_after))
+
+
+def _tidied(backend: Backend, mark: Mark, kept: Collection[Ref], failed: Failed) -> Failed:
+    """A submission that failed leaves nothing behind, or says what."""
+    if not isinstance(backend, Preparing):
+        return failed
     try:
-        found = backend.find([mark]).get(mark, Unknown("the backend gave no answer for this run"))
-    except Exception as second:  # noqa: BLE001  # whatever went wrong, the answer is that nobody knows
-        return Unclear(f"{error.summary}; and looking it up failed: {second}")
-    if isinstance(found, Found) and found.body == intent.body_hash[:16]:
-        return Done(found.ref, adopted=True)
-    if isinstance(found, Absent):
-        return Failed(error.summary, error.detail, error.retryable, error.retry_after)
-    reason = found.reason if isinstance(found, Unknown) else f"{intent.name} exists with another content"
-    return Unclear(f"{error.summary}; {reason}")
+        backend.abandon(mark, kept)
+    except BackendError as error:
+        left, later = f"{error.summary}: {error.detail}" if error.detail else error.summary, error.retryable or error.ambiguous
+    except Exception as error:  # noqa: BLE001  # a plug-in's bug must not lose the intent
+        left, later = f"what was made for it could not be removed: {type(error).__name__}: {error}", False
+    else:
+        return failed
+    return replace(failed, detail="; ".join(filter(None, (failed.detail, left))), untidy=later)
 
 
 def keep_logs(pool: Executor, keep: Callable[[str, int], None], ended: Collection[tuple[str, int]]) -> None:

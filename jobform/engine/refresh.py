@@ -64,26 +64,41 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
     return events
 
 
-def abandon(state: State, places: Places, events: Iterable[Event]) -> list[tuple[str, str]]:
+def abandon(state: State, places: Places, events: Iterable[Event], at: str) -> tuple[list[Event], list[tuple[str, str]]]:
     """Have removed what was made for submissions that never arrived, as `recover` found: before that is recorded, so that it is
-    done again if this is cut. Address and text of what could not be removed.
+    done again if this is cut.
+
+    The events to record: where something may be removed later, the call stays open, held. Then address and text of what could
+    not be removed.
     """
+    held: dict[str, Held] = {}
     left: list[tuple[str, str]] = []
-    for event in events:
+    known = list(events)
+    for event in known:
         if not isinstance(event, Ended) or event.op is not Op.SUBMIT or event.ok:
             continue
-        record, tombstone = state.jobs[event.address], state.tombstones.get(event.address)
+        record = state.jobs[event.address]
         intent = record.intent
         backend = places.backend(intent.backend) if intent else None
         if intent is None or not isinstance(backend, Preparing):
             continue
-        attempts = [*record.attempts, *(tombstone.attempts if tombstone else ())]
-        kept = [Ref.of(attempt.ref) for attempt in attempts if attempt.backend == intent.backend]
+        mark = mark_of(event.address, intent, _spec(state, intent))
         try:
-            backend.abandon(mark_of(event.address, intent, _spec(state, intent)), kept)
+            backend.abandon(mark, kept_runs(state, event.address, intent.backend))
         except BackendError as error:
             left.append((event.address, f"{error.summary}: {error.detail}" if error.detail else error.summary))
-    return left
+            if error.retryable or error.ambiguous:
+                held[event.address] = Held(event.address, at, "unknown_submission", left[-1][1])
+    going = [event for event in known if not (isinstance(event, Ended | Released) and event.address in held)]
+    said = [event for address, event in held.items() if (hold := state.jobs[address].hold) is None or hold.detail != event.detail]
+    return [*going, *said], left
+
+
+def kept_runs(state: State, address: str, backend: str) -> list[Ref]:
+    """The references of all runs of an address on a backend that the state knows."""
+    record, tombstone = state.jobs.get(address), state.tombstones.get(address)
+    attempts = [*(record.attempts if record else ()), *(tombstone.attempts if tombstone else ())]
+    return [Ref.of(attempt.ref) for attempt in attempts if attempt.backend == backend]
 
 
 def observe(

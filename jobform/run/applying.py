@@ -138,8 +138,8 @@ def _accept(
     resumed = resumable(approval, made, state)
     observer.planned(made)
     bodies = Bodies(session.runtime.environ, session.schema_of)
-    refused = made.destroy  # what a destroy may not stop would be waited for, as long as it runs
-    chosen = frozenset(change.address for change in made.changes if not (refused and change.action is Action.BLOCK))
+    left = (Action.BLOCK, Action.HOLD) if made.destroy else ()  # it would be waited for, or begun, by a command that removes
+    chosen = frozenset(change.address for change in made.changes if change.action not in left)
     bodies.require([(address, spec) for address, (_, spec) in wanted_specs(made.changes, state, chosen).items()])
     stop.graceful = True
     run = resumed.id if resumed else session.new_run() if made.needs_approval else ""
@@ -180,7 +180,7 @@ def _catch_up(session: Session, observer: Observer, pool: Executor) -> tuple[Sig
     """
     state, at = session.manager.state, session.now()
     recovered = recover(state, session.places, [a for a, r in state.jobs.items() if r.intent], at)
-    left = abandon(state, session.places, recovered)
+    recovered, left = abandon(state, session.places, recovered, at)
     record(session, observer, recovered)
     live = [address for address, entry in state.jobs.items() if entry.last and not entry.last.ended]
     session.runtime.effect("engine.observe.before", "")

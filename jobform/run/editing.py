@@ -10,10 +10,10 @@ from jobform.engine.intents import intent_of
 from jobform.engine.manager import Manager
 from jobform.engine.means import Stop
 from jobform.engine.needs import NEW_ATTEMPT
-from jobform.engine.refresh import observe_orphans
+from jobform.engine.refresh import abandon, observe_orphans
 from jobform.engine.retry import retry_due
 from jobform.model.address import Selector
-from jobform.model.diagnostic import Severity
+from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import BackendError, FailedError, InputError
 from jobform.model.event import Begun, ChangeAccepted, Ended, Event, Released, Removed, Resolved, RunStarted, Settled
 from jobform.model.graph import closure
@@ -115,8 +115,13 @@ def push(session: Session, data: bytes, *, force: bool, lock_timeout: float) -> 
         return manager.push(data, force=force)
 
 
-def resolve(session: Session, address: str, how: str, found: str | None, observer: Observer, lock_timeout: float) -> None:
-    """`state resolve`: a person says what became of a call or of a run. how: found, not_submitted or ended. Raises InputError."""
+def resolve(
+    session: Session, address: str, how: str, found: str | None, observer: Observer, lock_timeout: float,
+) -> list[Diagnostic]:
+    """`state resolve`: a person says what became of a call or of a run. how: found, not_submitted or ended. Raises InputError.
+
+    Of a call that submitted nothing, what it had made before is removed, with a warning where that is not possible.
+    """
     with session.locked("state resolve", lock_timeout) as manager:
         state, at = manager.state, session.now()
         said = Resolved(address, at, session.who, how)
@@ -128,26 +133,20 @@ def resolve(session: Session, address: str, how: str, found: str | None, observe
                     hint="--ended settles what `live_orphan` names; see `jobform status`",
                 )
             record(session, observer, [said])
-            return
+            return []
         intent = entry.intent if entry else None
         if entry is None or intent is None or intent.op is not Op.SUBMIT:
             raise InputError.of(
                 "nothing_to_resolve", f"{address} has no submission whose fate is unknown", hint="see `jobform status`"
             )
-        released: list[Event] = [Released(address, at)] if entry.hold else []
-        if how == "not_submitted":
-            record(
-                session,
-                observer,
-                [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="said so by a person"), *released],
-            )
-        else:
-            ref = _as_ref(found or "")
-            record(
-                session,
-                observer,
-                [said, Ended(address, Op.SUBMIT, intent.attempt, at, ok=True, ref=ref, adopted=True), *released],
-            )
+        ended = Ended(address, Op.SUBMIT, intent.attempt, at, ok=False, error="said so by a person")
+        left: list[tuple[str, str]] = []
+        if how == "found":
+            ended = replace(ended, ok=True, error="", ref=_as_ref(found or ""), adopted=True)
+        elif session.places.configured(intent.backend):
+            _, left = abandon(state, session.places, [ended], at)
+        record(session, observer, [said, ended, *([Released(address, at)] if entry.hold else [])])
+        return [Diagnostic(Severity.WARNING, "backend_warning", text, address=address) for _, text in left]
 
 
 def _as_ref(text: str) -> Json:

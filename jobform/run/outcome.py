@@ -38,7 +38,7 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
     """The first exit code that applies, in the documented order."""
     report = scheduler.report
     unsettled = _unsettled(run, scheduler, state, stopped.requested or timed_out)
-    incomplete = [*_together(report.problems.values()), *unsettled, *_blocked(plan)]
+    incomplete = [*_together(report.problems.values()), *unsettled, *_left(plan)]
     failed = _failed(scheduler, state)
     code = 0
     if stopped.requested:
@@ -115,18 +115,20 @@ def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) 
     return found
 
 
-def _blocked(plan: Plan | None) -> list[Diagnostic]:
+def _left(plan: Plan | None) -> list[Diagnostic]:
+    """What a guard refused; and of a destroy what it had to leave as it is."""
+    words = {Action.BLOCK: "blocked", **({Action.HOLD: "held"} if plan and plan.destroy else {})}
     return [
         Diagnostic(
             Severity.ERROR,
-            f"blocked_{change.reason}",
-            f"blocked: {change.detail}",
+            f"{words[change.action]}_{change.reason}",
+            f"{words[change.action]}: {change.detail}",
             hint=change.hint,
             range=change.range,
             address=change.address,
         )
         for change in (plan.changes if plan else ())
-        if change.action is Action.BLOCK
+        if change.action in words
     ]
 
 

@@ -6,7 +6,7 @@ whatever exists is left as it is with 409, or 422 where a field of it could not 
 and custom kinds). So of any number of writers, and of any number of repetitions, one makes the object.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.identity import (
@@ -36,33 +36,19 @@ _LOOKS = 3
 """How often a name is looked at again that others take and give back meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """A companion that is in place. made: by this very call."""
-
-    companion: Companion
-    manifest: Manifest
-    made: bool
-
-
 def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
-    """Start an attempt; the same mark again gives the same object. Raises BackendError."""
+    """Start an attempt; the same mark again gives the same object. Raises BackendError.
+
+    What was made before a failure stays: `leftovers.abandon` removes it.
+    """
     composed = site.composed(submission, mark)
     with refused(f"{mark.address} could not be submitted"):
         path = site.path_of(composed.workload, site.namespace)
         live = site.get(path) if composed.companions else None  # before anything is made that would have to go again
         if live is not None:
             return _adopted(site, composed, mark, live)
-        beside: list[_Beside] = []
-        try:
-            for manifest in composed.companions:
-                beside.append(_put_companion(site, manifest, mark))  # noqa: PERF401  # what was made before a failure is taken back
-            known = [each.companion for each in beside]
-            live, made = _create(site, path, composed, mark, [*known, *_earlier(site, composed, mark, known)])
-        except (KubeError, BackendError) as error:
-            if not error.ambiguous:
-                _take_back(site, beside, mark)
-            raise
+        beside = {_put_companion(site, manifest, mark): manifest for manifest in composed.companions}
+        live, made = _create(site, path, composed, mark, [*beside, *_earlier(site, composed, mark, list(beside))])
         if not made:
             return _adopted(site, composed, mark, live)
         ref = _ref(composed, live)
@@ -119,7 +105,7 @@ def _adopted(site: Site, composed: Composed, mark: Mark, live: Manifest) -> Ref:
                 "It was submitted before with other values, and is left as it is. Remove it by hand if it is not wanted.",
             )
         ref = _ref(composed, live)
-        _own(site, composed, mark, ref, [])
+        _own(site, composed, mark, ref, {})
         return ref.ref
     if of_job(live, mark.text):
         raise BackendError(
@@ -131,7 +117,7 @@ def _adopted(site: Site, composed: Composed, mark: Mark, live: Manifest) -> Ref:
     )
 
 
-def _put_companion(site: Site, manifest: Manifest, mark: Mark) -> _Beside:
+def _put_companion(site: Site, manifest: Manifest, mark: Mark) -> Companion:
     """Create a companion, or bring the one that is this job's up to date."""
     path = site.path_of(manifest, site.namespace)
     what = f"{text(manifest, 'kind')} {text(manifest, 'metadata', 'name')}"
@@ -146,11 +132,11 @@ def _put_companion(site: Site, manifest: Manifest, mark: Mark) -> _Beside:
             if error.status != 409:
                 raise error.backend_error(f"{what}, which {mark.address} needs, could not be made") from error
             continue
-        return _Beside(_companion(manifest, made), manifest, made=True)
+        return _companion(manifest, made)
     raise BackendError(f"{what} appears and disappears", "Somebody else makes and removes objects of this name.", retryable=True)
 
 
-def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: str, mark: Mark) -> _Beside:
+def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: str, mark: Mark) -> Companion:
     if not of_job(live, mark.text):
         raise BackendError(
             f"{what}, which {mark.address} brings with it, exists already and is not this job's: {owner_of(live)}",
@@ -165,7 +151,7 @@ def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: st
         if error.status == 409 and not error.conflicts:
             raise BackendError(f"{what} was replaced by somebody else meanwhile", str(error), retryable=True) from error
         raise error.backend_error(f"{what}, which {mark.address} brings with it, could not be brought up to date") from error
-    return _Beside(_companion(manifest, now), manifest, made=False)
+    return _companion(manifest, now)
 
 
 def _earlier(site: Site, composed: Composed, mark: Mark, known: list[Companion]) -> list[Companion]:
@@ -192,15 +178,14 @@ def _earlier(site: Site, composed: Composed, mark: Mark, known: list[Companion])
     return found
 
 
-def _own(site: Site, composed: Composed, mark: Mark, ref: JobRef, beside: list[_Beside]) -> None:
+def _own(site: Site, composed: Composed, mark: Mark, ref: JobRef, beside: Mapping[Companion, Manifest]) -> None:
     """Let the companions that are this attempt's alone go with its workload. Made again on adoption: a crash may have cut it.
 
     The run exists by now: a failure is ambiguous, so that the engine finds it.
     """
     manifests = {(text(each, "kind"), text(each, "metadata", "name")): each for each in composed.companions}
-    known = {each.companion: each.manifest for each in beside}
     for companion in ref.companions:
-        manifest = known.get(companion) or manifests.get((companion.kind, companion.name))
+        manifest = beside.get(companion) or manifests.get((companion.kind, companion.name))
         if manifest is None or not ref.belongs(companion):
             continue
         path = site.path(companion.api, companion.kind, ref.namespace, companion.name)
@@ -221,17 +206,6 @@ def _own(site: Site, composed: Composed, mark: Mark, ref: JobRef, beside: list[_
 
 def _is_owned(live: Manifest | None, uid: str) -> bool:
     return live is None or any(text(owner, "uid") == uid for owner in maps(live, "metadata", "ownerReferences"))
-
-
-def _take_back(site: Site, beside: list[_Beside], mark: Mark) -> None:
-    """Nobody would know of companions without a workload. What cannot be removed now is taken over by the next submission."""
-    for each in reversed(beside):
-        if each.made:
-            path = site.path(each.companion.api, each.companion.kind, site.namespace, each.companion.name)
-            try:
-                remove(site, path, each.companion.uid, mark.address, "Background")
-            except KubeError:
-                continue  # the refusal that brought us here is what the user must see
 
 
 def _only_new(manifest: Manifest) -> Manifest:

@@ -60,6 +60,44 @@ def test_what_is_not_ours_stays(desk: Desk) -> None:
 def test_what_cannot_be_removed_is_told(desk: Desk) -> None:
     mark = cut(desk, manifest("mine", CONFIG), named(desk, "mine"))
     viewer = Desk(desk.cluster, desk.namespace, user="viewer")
-    with closing(viewer), pytest.raises(BackendError, match="never arrived, could not be removed"):
+    with closing(viewer), pytest.raises(BackendError, match=r"ConfigMap settings of attempt 1 .* could not be removed"):
         viewer.backend.abandon(mark, [])
     assert config(desk)
+
+
+def refused(desk: Desk, spec: dict[str, object], mark: Mark) -> Mark:
+    """A submission whose workload the server refuses; the mark as the engine gives it to `abandon`."""
+    with pytest.raises(BackendError, match="could not be submitted") as caught:
+        desk.backend.submit(Submission(mark.address, spec, spec), mark)
+    assert "spec.parallelism" in caught.value.detail
+    assert not caught.value.retryable
+    return replace(mark, spec=spec)
+
+
+def test_what_a_refused_workload_brought_goes(desk: Desk) -> None:
+    mark = refused(desk, manifest("", CONFIG, parallelism=-1), desk.mark())
+    assert config(desk)
+    desk.backend.abandon(mark, [])
+    assert not config(desk)
+
+
+def test_what_was_there_before_survives_a_refusal(desk: Desk) -> None:
+    first = desk.submit(manifest("", CONFIG), desk.mark())
+    mark = refused(desk, manifest("", CONFIG, parallelism=-1), desk.mark(attempt=2))
+    desk.backend.abandon(mark, [first])
+    assert desk.api.get(f"/api/v1/namespaces/{desk.namespace}/configmaps/settings")["data"] == {"a": "1"}
+
+
+def test_what_the_workload_of_that_name_has_stays(desk: Desk) -> None:
+    """A state that went back does not know the run; and a submission may still arrive when nobody waits for it any more."""
+    desk.submit(manifest("mine", CONFIG), named(desk, "mine", 3))
+    mark = replace(named(desk, "mine", 2), spec=manifest("mine", CONFIG))
+    desk.backend.abandon(mark, [])
+    assert config(desk)
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(desk: Desk) -> None:
+    other = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "thing"}}
+    mark = cut(desk, manifest("mine", CONFIG), named(desk, "mine"))
+    desk.backend.abandon(replace(mark, spec=manifest("mine", other, CONFIG)), [])
+    assert not config(desk)

@@ -196,23 +196,6 @@ def test_a_companion_of_somebody_else_is_left_alone(desk: Desk) -> None:
     assert desk.api.items(desk.jobs) == []
 
 
-def test_a_refused_workload_leaves_no_companion(desk: Desk) -> None:
-    path = f"/api/v1/namespaces/{desk.namespace}/configmaps/settings"
-    with pytest.raises(BackendError) as caught:
-        desk.submit(manifest("", CONFIG, parallelism=-1))
-    assert "spec.parallelism" in caught.value.detail
-    assert not caught.value.retryable
-    desk.until(lambda: desk.api.maybe(path), lambda found: found is None)
-
-
-def test_a_companion_that_was_there_before_survives_a_refusal(desk: Desk) -> None:
-    path = f"/api/v1/namespaces/{desk.namespace}/configmaps/settings"
-    desk.submit(manifest("", CONFIG), desk.mark())
-    with pytest.raises(BackendError):
-        desk.submit(manifest("", CONFIG, parallelism=-1), desk.mark(attempt=2))
-    assert desk.api.get(path)["data"] == {"a": "1"}
-
-
 def test_a_namespace_that_is_not_there_says_so(cluster: Cluster) -> None:
     desk = Desk(cluster, "nowhere-at-all")
     with pytest.raises(BackendError, match="could not be submitted") as caught:
