@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Protocol
 
+from jobform.clients.keys import Key
 from jobform.model.errors import BackendError, Started
 from jobform.model.job import BackendBlock
 from jobform.model.state import ENDED, Phase
-from jobform.model.values import Json
+from jobform.model.values import Json, canonical
 from jobform.protocols import (
     Absent,
     Actual,
@@ -249,6 +250,14 @@ class RemoteType:
 
     def open(self, block: BackendBlock, place: Place) -> Backend:
         return self._opened(block.settings, place)
+
+
+def key_scope(service: str, host: str, key: Key, described: str, source: str) -> Scope:
+    """The place of a service that does not tell whose account a key is of: another key of the account reaches the same place, and
+    what only another key does not show is not proven to be gone.
+    """
+    text = canonical({service: {"host": host}, "key": {"fingerprint": key.fingerprint}})
+    return Scope(text, described, source)
 
 
 def mark_key(mark: str) -> str:

@@ -26,6 +26,7 @@ class Places:
         self._place = place
         self._open: dict[str, Backend] = {}
         self._scopes: dict[str, Scope] = {}
+        self._vouched: set[tuple[str, str]] = set()
         self._lock = Lock()
 
     def configured(self, name: str) -> bool:
@@ -80,6 +81,14 @@ class Places:
                         hint="nothing is believed to be gone until this is known; check its settings and credentials",
                     ) from error
             return self._scopes[name]
+
+    def vouch(self, name: str, recorded: str) -> None:
+        """A run of this recorded scope was seen by a backend: whatever its key is, it is of the same account."""
+        self._vouched.add((name, recorded))
+
+    def shows_all(self, name: str, recorded: str) -> bool:
+        """Whether what a backend does not show has gone from the recorded scope, as far as is known by now."""
+        return not recorded or (name, recorded) in self._vouched or self.scope(name).shows_all(recorded)
 
     def _block(self, name: str) -> BackendBlock:
         block = self._blocks.get(name)

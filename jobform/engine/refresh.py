@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from jobform.engine.absence import is_proven, not_proven, other_key
 from jobform.engine.collect import collected
 from jobform.engine.places import Places
 from jobform.model.errors import BackendError, FailedError
@@ -60,7 +61,10 @@ def recover(state: State, places: Places, addresses: Iterable[str], at: str) -> 
         here = {m: a for m, a in marks.items() if not _elsewhere(places, name, state.jobs[a].intent, a)}
         answers = _ask(places, name, here)
         for mark, address in here.items():
-            events += _resolved(address, state.jobs[address], answers[mark], at)
+            record, answer = state.jobs[address], answers[mark]
+            if isinstance(answer, Absent) and record.intent and not is_proven(state, places, name, record.intent.scope):
+                answer = Unknown(other_key(places, name))
+            events += _resolved(address, record, answer, at)
     return events
 
 
@@ -132,6 +136,7 @@ def observe(
                 "read_failed", f"backend {name!r} could not be read: {error.summary}", detail=error.detail,
                 hint="nothing was changed; try again",
             ) from error
+        _check_gone(state, places, name, {address: answers.get(ref) for ref, address in by_ref.items()})
         if collect:
             answers = collected(places.backend(name), answers, partial(_applied, state, by_ref))
         for ref, address in by_ref.items():
@@ -142,6 +147,22 @@ def observe(
             if compare and isinstance(answer, Actual) and answer.phase not in ENDED:
                 _compare(places.backend(name), address, state.spec(last.applied), answer, sights)
     return events, sights
+
+
+def _check_gone(
+    state: State, places: Places, name: str, answers: Mapping[str, Actual | Gone | ReadError | None],
+) -> None:
+    """Raises FailedError for what a backend does not show and may be there all the same. answers: by address."""
+    scopes = {address: last.scope for address in answers if (last := state.jobs[address].last)}
+    for address, answer in answers.items():
+        if isinstance(answer, Actual):
+            places.vouch(name, scopes[address])
+    doubtful = [
+        address for address, answer in answers.items()
+        if isinstance(answer, Gone) and not is_proven(state, places, name, scopes[address])
+    ]
+    if doubtful:
+        raise not_proven(places, name, doubtful)
 
 
 def _applied(state: State, addresses: Mapping[Ref, str], ref: Ref) -> Mapping[str, Json]:
@@ -180,8 +201,9 @@ def observe_orphans(state: State, places: Places, at: str, only: Container[str] 
         except BackendError:  # it stays what it is: not known to have ended, which blocks, and says how to go on
             continue
         for ref, address in by_ref.items():
-            answer = answers.get(ref)
-            if isinstance(answer, Gone) or (isinstance(answer, Actual) and answer.phase in ENDED):
+            answer, scope = answers.get(ref), state.tombstones[address].scope
+            gone = isinstance(answer, Gone) and is_proven(state, places, name, scope)
+            if gone or (isinstance(answer, Actual) and answer.phase in ENDED):
                 events.append(Resolved(address, at, "the backend", "ended"))
     return events
 

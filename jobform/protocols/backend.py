@@ -11,6 +11,8 @@ from jobform.model.state import Op, Phase
 from jobform.model.values import Json, Path, canonical
 from jobform.protocols.world import Clock, Effect
 
+_KEY = "key"
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -131,7 +133,7 @@ class Scope:
 
     text: compared and recorded; described: shown. source: the setting that chose it. A text that is a JSON object of objects,
     such as `{"cluster": {"server": ..., "uid": ...}, "namespace": {"name": ...}}`, names each part of the place by all that may
-    be read of it.
+    be read of it. A part `key` tells by which key a place was reached whose account nobody names.
     """
 
     text: str
@@ -142,14 +144,20 @@ class Scope:
         """Whether a recorded text names this place: equal, or each part of it equal in what both sides know.
 
         A `uid` that both know decides alone: one place can be reached by several names. A part of which both know nothing in
-        common is not proven.
+        common is not proven. Another key is no other place: keys of one account are exchanged.
         """
         if recorded == self.text:
             return True
         mine, theirs = _parts(self.text), _parts(recorded)
         if not mine or mine.keys() != theirs.keys():
             return False
-        return all(_same_part(part, theirs[name]) for name, part in mine.items())
+        return all(_same_part(part, theirs[name]) for name, part in mine.items() if name != _KEY)
+
+    def shows_all(self, recorded: str) -> bool:
+        """Whether what is not seen in this place has gone from the recorded one. Not by another key: it may be of another
+        account, which shows nothing of the first one.
+        """
+        return self.is_place(recorded) and _parts(self.text).get(_KEY) == _parts(recorded).get(_KEY)
 
 
 def _parts(text: str) -> dict[str, dict[str, str]]:

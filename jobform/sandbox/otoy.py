@@ -21,6 +21,10 @@ from jobform.sandbox.wire import Call, Refused, Reply
 from jobform.sandbox.world import Course, Job, State, World
 
 KEY, SECRET = "pk_sandbox", "sk_sandbox"
+SECOND_KEY, STRANGERS_KEY = "pk_second", "pk_stranger"
+"""Keys with the same secret: another one of the account, and one of another account."""
+
+_ACCOUNTS: Mapping[str, str] = {KEY: "mine", SECOND_KEY: "mine", STRANGERS_KEY: "a stranger's"}
 SKEW = 300.0
 """Seconds that a client's clock may be off."""
 
@@ -60,7 +64,7 @@ class Otoy:
         self._world = world
 
     def answer(self, call: Call) -> Reply:
-        self._authenticate(call)
+        self._account = self._authenticate(call)
         for job in self._world.jobs.values():
             if job.state is State.QUEUED and self._world.now() >= float(str(job.extra["assign_by"])):
                 self._world.end(job, 1, "no node was assigned in time")
@@ -75,10 +79,12 @@ class Otoy:
 
     # --- signatures ---------------------------------------------------------------------------------------------------
 
-    def _authenticate(self, call: Call) -> None:
-        """The four headers: the key, a time that is near, a nonce that is new, and a signature over this very request."""
+    def _authenticate(self, call: Call) -> str:
+        """The account of the four headers: the key, a time that is near, a nonce that is new, and a signature over this very
+        request.
+        """
         key, time, nonce, given = (call.headers.get(f"x-{name}", "") for name in ("api-key", "time", "nonce", "signature"))
-        if key != KEY:
+        if key not in _ACCOUNTS:
             raise Refused(401, "the API key is missing or unknown")
         if not time.isdigit() or abs(int(time) / 1000 - self._world.now()) > SKEW:
             raise Refused(401, "X-Time is no time in milliseconds within five minutes of the server's")
@@ -88,6 +94,7 @@ class Otoy:
         if not hmac.compare_digest(given, hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()):
             raise Refused(401, "X-Signature does not fit the request")
         self._nonces.add(nonce)
+        return _ACCOUNTS[key]
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -109,7 +116,7 @@ class Otoy:
             case "ListJobRuns":
                 return Reply(200, _page(call, self._runs(call), _without_log))
             case "GetJobRun":
-                runs = [run for job in self._world.jobs.values() for run in self._runs_of(job)]
+                runs = [run for job in self._mine() for run in self._runs_of(job)]
                 found = next((run for run in runs if run["uuid"] == matched.path["uuid"]), None)
                 if found is None:
                     raise Refused(404, f"there is no job run {matched.path['uuid']}")
@@ -129,7 +136,7 @@ class Otoy:
         owner = _MARK.match(str(body.get("description", "")))
         job = self._world.add(str(uuid.uuid4()), owner[1] if owner else "", whole, course)
         job.extra["assign_by"] = self._world.after(int(str(whole["max_timeout_assign_ms"])) / 1000)
-        job.extra["runs"] = runs
+        job.extra |= {"runs": runs, "account": self._account}
         return self._shown(job)
 
     def _jobs(self, call: Call) -> list[Job]:
@@ -139,7 +146,7 @@ class Otoy:
         if filters:
             raise Refused(400, f"the sandbox does not know {', '.join(sorted(filters))}")
         jobs = [
-            job for job in self._world.newest_first()
+            job for job in self._mine()
             if run in (None, job.id) and task in (None, job.body["task"])
             and (states is None or _STATES[job.state] in states.split(","))
         ]
@@ -147,9 +154,13 @@ class Otoy:
 
     def _job(self, matched: Matched) -> Job:
         job = self._world.jobs.get(matched.path["uuid"])
-        if job is None:
+        if job is None or job.extra["account"] != self._account:
             raise Refused(404, f"there is no job {matched.path['uuid']}")
         return job
+
+    def _mine(self) -> list[Job]:
+        """The jobs of the account that asks, newest first."""
+        return [job for job in self._world.newest_first() if job.extra["account"] == self._account]
 
     def _shown(self, job: Job) -> dict[str, Json]:
         """The job as the service answers with it. The secrets of its registries stay with the service."""
@@ -169,7 +180,7 @@ class Otoy:
         """The runs that a list asks for; the sort is not obeyed."""
         wanted = call.first("filter[job_uuid]")
         states = call.first("filter[status]").split(",") if call.first("filter[status]") else None
-        jobs = [job for job in self._world.jobs.values() if wanted in ("", job.id)]
+        jobs = [job for job in reversed(self._mine()) if wanted in ("", job.id)]
         return [run for job in jobs for run in self._runs_of(job) if states is None or run["status"] in states]
 
     def _runs_of(self, job: Job) -> list[dict[str, Json]]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from jobform.backends.otoy.logs import Output
 from jobform.backends.otoy.signing import Signer
 from jobform.backends.otoy.wire import body_of, seen_of
-from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
+from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, RemoteType, Seen, id_of, key_scope, shaped
 from jobform.clients.hosts import base_url
 from jobform.clients.rest.client import Query, Rest, RestError, segment
 from jobform.model.errors import BackendError
@@ -37,13 +37,14 @@ class Otoy:
         url = settings.get("url")
         base = base_url(url if isinstance(url, str) else None, URLS, "https://api.dispersed.com", OWN_HOSTS, place.environ)
         self._clock = place.clock
-        self._rest = Rest(base, Signer(place.environ, place.clock), place.clock, place.environ, explain=explain)
+        self._signer = Signer(place.environ, place.clock)
+        self._rest = Rest(base, self._signer, place.clock, place.environ, explain=explain)
 
     def scope(self) -> Scope:
-        """The host alone: nothing that the service answers names the account, and a pair of keys may be exchanged."""
-        base = self._rest.base
+        """The host and the public key: nothing that the service answers names the account."""
+        base, key, source = self._rest.base, self._signer.public(), self._signer.source
         _envelope(self._get(_JOBS, [("limit", "1"), ("page", "1")]))
-        return Scope(f"otoy:{base.host}", f"the account of {self._rest.credentials.source} at {base.host}", base.source)
+        return key_scope("otoy", base.host, key, f"the account of {source} at {base.host}", f"{base.source} and {source}")
 
     def one(self, run_id: str) -> Seen | None:
         try:

@@ -34,6 +34,10 @@ class Signer:
         place = self._place()
         return f"{PUBLIC[place]} and {SECRET[place]}"
 
+    def public(self) -> Key:
+        """The public key of the pair. Raises BackendError when there is none."""
+        return read_key(self._environ, PUBLIC, "OTOY")
+
     def headers(self, request: Outgoing) -> Mapping[str, str]:
         public, secret = self._pair()
         time, nonce = str(round(self._clock.now().timestamp() * 1000)), self._nonce()
@@ -46,8 +50,7 @@ class Signer:
 
     def _pair(self) -> tuple[Key, Key]:
         """Raises BackendError when one of the two is not there."""
-        public = read_key(self._environ, PUBLIC, "OTOY")
-        return public, read_key(self._environ, (SECRET[self._place()],), "OTOY")
+        return self.public(), read_key(self._environ, (SECRET[self._place()],), "OTOY")
 
     def _place(self) -> int:
         """Which pair is used: that of the first public key that is set."""

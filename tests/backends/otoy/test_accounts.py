@@ -1,0 +1,153 @@
+"""Another key. It may be of another account, which shows nothing of the first one: what it does not show has not gone."""
+
+import time
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from jobform.cli import main
+from jobform.clients.keys import Key
+from jobform.model.clock import SystemClock
+from jobform.protocols import no_effect
+from jobform.run.runtime import Runtime
+from jobform.sandbox.otoy import KEY, SECOND_KEY, SECRET, STRANGERS_KEY
+from jobform.sandbox.world import State
+from tests.backends.otoy.conftest import FOREVER
+from tests.backends.otoy.test_commands import RENDER, only
+from tests.entry import Hook, plugins
+from tests.sandboxed import Desk
+
+LIVE = {**RENDER, "env": FOREVER, "timeout": "1000h"}
+APPLY = ("apply", "--auto-approve", "--detach")
+
+
+class Later(SystemClock):
+    """Long enough after the present for every absence to be certain."""
+
+    passed = timedelta(minutes=11)
+
+    def now(self) -> datetime:
+        return super().now() + self.passed
+
+
+def later(desk: Desk, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of a command that is run when that time has passed, here and at the service."""
+    world = desk.sandbox.world("otoy")
+    world.now = lambda: time.time() + Later.passed.total_seconds()
+    out, err = StringIO(), StringIO()
+    runtime = Runtime(Later(), no_effect, {**desk.environ, "NO_COLOR": "1"}, plugins(), StringIO(), out, err)
+    try:
+        code = main(["-C", str(desk.directory), *arguments], runtime) or 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return code, err.getvalue()
+
+
+def crashed(desk: Desk, moment: str) -> None:
+    """Killed around the create: whether there is a run, only the service knows."""
+    desk.write({"render": LIVE})
+    hook = Hook(at=1, name=f"remote.create.{moment}")
+    assert desk.warm.run(*APPLY, cwd=desk.directory, env=desk.environ, hook=hook).exit == -9
+
+
+def test_what_another_account_does_not_show_is_not_made_again(desk: Desk) -> None:
+    crashed(desk, "after")
+    desk.environ["OTOY_API_KEY"] = STRANGERS_KEY
+    for _ in range(2):
+        code, told = later(desk, *APPLY)
+        assert (code, desk.posts()) == (7, 1), told
+        assert "unknown_submission" in told
+        assert "OTOY_API_KEY and OTOY_API_SECRET" in told
+        assert "another key" in told
+    desk.environ["OTOY_API_KEY"] = KEY
+    code, told = later(desk, *APPLY)
+    assert (code, desk.posts()) == (0, 1), told
+
+
+def test_by_the_same_key_absence_is_believed(desk: Desk) -> None:
+    crashed(desk, "before")
+    code, told = later(desk, *APPLY)
+    assert (code, desk.posts()) == (0, 1), told
+
+
+def test_a_key_is_exchanged_within_an_account(desk: Desk) -> None:
+    """An earlier run that both keys show proves that they are of one account."""
+    desk.write({"first": RENDER})
+    desk.run("apply", "--auto-approve")
+    crashed(desk, "before")
+    desk.environ["OTOY_API_KEY"] = SECOND_KEY
+    code, told = later(desk, *APPLY)
+    assert (code, desk.posts()) == (0, 2), told
+
+
+def test_a_new_key_adopts_what_the_old_one_made(desk: Desk) -> None:
+    crashed(desk, "after")
+    desk.environ["OTOY_API_KEY"] = SECOND_KEY
+    code, told = later(desk, *APPLY)
+    assert (code, desk.posts()) == (0, 1), told
+
+
+def test_without_a_witness_a_person_says_that_nothing_was_made(desk: Desk) -> None:
+    crashed(desk, "before")
+    desk.environ["OTOY_API_KEY"] = SECOND_KEY
+    assert later(desk, *APPLY)[0] == 7
+    desk.run("state", "resolve", "render", "--not-submitted")
+    assert later(desk, *APPLY)[0] == 0
+    assert desk.posts() == 1
+
+
+@pytest.mark.parametrize("policy", [{"rerun": {"on": ["changed", "lost"]}}, {"on_change_while_running": "cancel"}])
+def test_a_live_run_that_another_account_does_not_show_is_not_lost(desk: Desk, policy: dict[str, Any]) -> None:
+    desk.write({"render": {"spec": LIVE}})
+    desk.run(*APPLY)
+    desk.write({"render": {"spec": {**LIVE, "image": "acme/octane:2027"}, **policy}})
+    desk.environ["OTOY_API_KEY"] = STRANGERS_KEY
+    before = (desk.directory / "jobform.state.json").read_bytes()
+    for command in (("plan",), APPLY, ("advance",), ("apply", "--auto-approve", "--recreate-lost")):
+        told = desk.run(*command, exits=1).stderr
+        assert told.count("error[") == 1, told
+        assert "error[other_scope]: backend 'otoy' does not show render, and asks with another key" in told
+        assert "OTOY_API_KEY and OTOY_API_SECRET" in told
+    assert desk.posts() == 1
+    assert only(desk).state is State.RUNNING
+    assert (desk.directory / "jobform.state.json").read_bytes() == before
+
+
+def test_a_new_key_shows_what_the_old_one_made(desk: Desk) -> None:
+    """Also that one of two runs has gone."""
+    desk.write({"one": LIVE, "two": LIVE})
+    desk.run(*APPLY)
+    desk.environ["OTOY_API_KEY"] = SECOND_KEY
+    desk.run("plan", "--detailed-exitcode")
+    world = desk.sandbox.world("otoy")
+    with world.held():
+        world.remove(desk.jobs[0])
+    assert "1 held, 0 blocked, 1 unchanged" in desk.run("plan").stdout
+    assert "lost" in desk.run("status").stdout
+    desk.run("cancel", "*", exits=8)
+    assert only(desk).over
+
+
+def test_what_a_removed_job_left_is_over_only_where_its_account_says_so(desk: Desk) -> None:
+    desk.write({"render": LIVE})
+    desk.run(*APPLY)
+    desk.run("state", "rm", "render")
+    desk.environ["OTOY_API_KEY"] = STRANGERS_KEY
+    assert "live_orphan" in desk.run("plan", "--format", "json").stdout
+    desk.run(*APPLY, exits=7)
+    assert desk.posts() == 1
+    desk.run("state", "resolve", "render", "--ended")
+    desk.environ["OTOY_API_KEY"] = KEY
+    desk.run("destroy", "--auto-approve")
+    with desk.sandbox.world("otoy").held():
+        desk.sandbox.world("otoy").cancel(only(desk))
+
+
+def test_a_state_has_no_key(desk: Desk) -> None:
+    desk.write({"render": RENDER})
+    desk.run("apply", "--auto-approve")
+    texts = [path.read_text() for path in desk.directory.rglob("*") if path.is_file()]
+    assert any(Key(KEY, "").fingerprint in text for text in texts)
+    assert not any(KEY in text or SECRET in text for text in texts)
