@@ -8,31 +8,35 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobform.clients.aws_errors import AwsError, Context, check_answer, failure
+from jobform.clients.aws_errors import EXPIRED, AwsError, Context, check_answer, failure, no_credentials
+from jobform.clients.aws_session import open_session
 from jobform.clients.gate import Gate, Pace
-from jobform.clients.hosts import base_url, proxy_for
+from jobform.clients.hosts import base_url
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.model.version import VERSION
 from jobform.protocols import Clock
 
 if TYPE_CHECKING:
-    import boto3.session
-    import botocore.session
+    from botocore.session import Session
+
+    from jobform.clients.aws_wire import Sender
 
 _LOG = logging.getLogger("jobform.http")
 
 _TRIES = 4
 """Attempts of a read; throttling is obeyed until the read's time is over."""
 
-_TOTAL, _CONNECT, _READ = 60.0, 5.0, 30.0
-"""Seconds: of a read with its repeats, of a connection, between two pieces of an answer."""
+_TOTAL = 60.0
+"""Seconds of a call with its repeats, and more for a body that it sends: as long as that takes at `_SLOWEST`."""
+
+_SLOWEST = 64 << 10
+"""Bytes a second at which a way still counts as open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,13 @@ class Aws:
 
     An answer is the members of the operation's output as JSON, with times as RFC 3339 texts; streamed bodies are not read.
 
-    Credentials, region and profile come from where boto3 looks for them, in its order, with `environ` for its environment. Two
-    providers look at the process's own environment whatever is passed: container credentials and web identity tokens.
-    paces: by operation, as boto3 names its methods.
+    Credentials, region and profile come from where boto3 looks for them, in its order, with `environ` for its environment.
+    paces: by operation, as boto3 names its methods. attended: a person is there, to be asked for the code of a second factor.
     """
 
     def __init__(
-        self, settings: AwsSettings, clock: Clock, environ: Mapping[str, str], paces: Mapping[str, Pace] | None = None,
+        self, settings: AwsSettings, clock: Clock, environ: Mapping[str, str], paces: Mapping[str, Pace] | None = None, *,
+        attended: bool = False,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -77,11 +81,12 @@ class Aws:
         self._paces = paces or {}
         self._gate = Gate(clock)
         self._lock = threading.RLock()
-        self._clients: dict[str, Any] = {}
+        self._attended = attended
+        self._opened: _Opened | None = None
 
     def often(self, service: str, operation: str, **parameters: object) -> dict[str, Json]:
         """A call that may be made any number of times, such as every read, tried again while that may help."""
-        deadline = self._clock.monotonic() + _TOTAL
+        deadline = self._clock.monotonic() + _time_for(parameters)
         tries = 0
         while True:
             try:
@@ -96,7 +101,7 @@ class Aws:
 
     def once(self, service: str, operation: str, **parameters: object) -> dict[str, Json]:
         """A call that changes something, sent once: what it left behind when it failed, its caller looks up."""
-        return self._call(service, operation, parameters, self._clock.monotonic() + _TOTAL, changing=True)
+        return self._call(service, operation, parameters, self._clock.monotonic() + _time_for(parameters), changing=True)
 
     @property
     def profile(self) -> Named | None:
@@ -109,18 +114,21 @@ class Aws:
     @cached_property
     def region(self) -> Named:
         """Raises BackendError when nobody says which."""
-        if self._settings.region:
-            return Named(self._settings.region, "`region` of the backend")
-        for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-            if self._environ.get(variable):
-                return Named(self._environ[variable], variable)
+        if chosen := self._chosen_region():
+            return chosen
         with self._lock, self._explained("", "", changing=False):
-            found = self._core.get_config_variable("region")
+            found = self._session().core.get_config_variable("region")
         if isinstance(found, str) and found:
             return Named(found, f"the profile {self.profile.value if self.profile else 'default'}")
         raise BackendError(
             "which AWS region is meant is not known", "set `region` of the backend, AWS_REGION, or `region` in the AWS profile",
         )
+
+    def _chosen_region(self) -> Named | None:
+        if self._settings.region:
+            return Named(self._settings.region, "`region` of the backend")
+        variable = next((name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if self._environ.get(name)), None)
+        return Named(self._environ[variable], variable) if variable else None
 
     def _call(
         self, service: str, operation: str, parameters: Mapping[str, object], deadline: float, *, changing: bool,
@@ -132,12 +140,15 @@ class Aws:
             )
         if pace := self._paces.get(operation):
             pace.wait()
-        client = self._client(service)
         began = self._clock.monotonic()
         try:
-            with self._explained(service, operation, changing=changing):
-                answer = getattr(client, operation)(**parameters)
-                value = {key: plain(item) for key, item in answer.items() if key != "ResponseMetadata"}
+            opened = self._session()
+            try:
+                value = self._attempt(opened, service, operation, parameters, deadline, changing=changing)
+            except AwsError as error:
+                if error.code not in EXPIRED or not self._renew(opened):
+                    raise
+                value = self._attempt(self._session(), service, operation, parameters, deadline, changing=changing)
         except AwsError as error:
             if error.throttled and error.retry_after:
                 self._gate.pause(error.retry_after)
@@ -145,19 +156,65 @@ class Aws:
         _LOG.debug("%s %s: in %.3f s", service, operation, self._clock.monotonic() - began)
         return value
 
-    def _client(self, service: str) -> Any:  # boto3 makes its clients' classes when it runs
+    def _attempt(
+        self, opened: "_Opened", service: str, operation: str, parameters: Mapping[str, object], deadline: float, *,
+        changing: bool,
+    ) -> dict[str, Json]:
+        with opened.sender.within(deadline - self._clock.monotonic(), changing=changing):
+            with self._finding():
+                self._identify(opened.core)
+            client = self._client(opened, service)
+            with self._explained(service, operation, changing=changing):
+                answer = getattr(client, operation)(**parameters)
+                return {key: plain(item) for key, item in answer.items() if key != "ResponseMetadata"}
+
+    def _session(self) -> "_Opened":
+        with self._lock, self._finding():
+            if self._opened is None:
+                self._opened = self._fresh()
+            return self._opened
+
+    def _fresh(self) -> "_Opened":
+        region = self._chosen_region()
+        return _Opened(*open_session(
+            self._settings.profile, region.value if region else None, self._environ, attended=self._attended,
+        ))
+
+    def _identify(self, core: "Session") -> tuple[str, str]:
+        """Have credentials, renewed where their time is nearly over, before anything is sent with them: key and token."""
+        from botocore.exceptions import NoCredentialsError
+
         with self._lock:
-            if service not in self._clients:
-                endpoint, region = self._endpoint(service), self.region.value
-                proxy = proxy_for(endpoint.value if endpoint else f"https://{service}.{region}.amazonaws.com", self._environ)
+            found = core.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        frozen = found.get_frozen_credentials()
+        return str(frozen.access_key), str(frozen.token or "")
+
+    def _renew(self, expired: "_Opened") -> bool:
+        """Credentials have expired: whether there are others now where they came from, as in a file that was written anew."""
+        with self._lock, self._finding():
+            if self._opened is not expired:
+                return True
+            fresh = self._fresh()
+            with fresh.sender.within(_TOTAL, changing=False):
+                if self._identify(fresh.core) == self._identify(expired.core):
+                    return False
+            self._opened = fresh
+            return True
+
+    def _client(self, opened: "_Opened", service: str) -> Any:  # botocore makes its clients' classes when it runs
+        with self._lock:
+            if service not in opened.clients:
+                endpoint = self._endpoint(service)
                 with self._explained(service, "", changing=False):
-                    client: Any = self._session.client(
-                        service, region_name=region, endpoint_url=endpoint.value if endpoint else None,  # type: ignore[call-overload]  # one for each service
-                        config=self._config(proxy.url if proxy else None),
+                    client: Any = opened.core.create_client(
+                        service, region_name=self.region.value, endpoint_url=endpoint.value if endpoint else None,
+                        config=self._config(),
                     )
                 client.meta.events.register("before-parse", check_answer)
-                self._clients[service] = client
-            return self._clients[service]
+                opened.clients[service] = client
+            return opened.clients[service]
 
     def _endpoint(self, service: str) -> Named | None:
         """The address that the environment or the backend's block gives a service; None is boto3's own to find."""
@@ -173,48 +230,19 @@ class Aws:
         base = base_url(setting, variables, None, own, self._environ, "endpoint_url")
         return Named(base.url, base.source)
 
-    def _config(self, proxy: str | None) -> Any:  # of boto3
+    def _config(self) -> Any:  # of boto3
         from botocore.config import Config
 
         return Config(
-            retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=_CONNECT, read_timeout=_READ,
-            max_pool_connections=32, user_agent_extra=f"jobform/{VERSION}",
-            proxies={"http": proxy, "https": proxy} if proxy else {},  # not None, for which boto3 asks the process's variables
+            retries={"total_max_attempts": 1, "mode": "standard"}, user_agent_extra=f"jobform/{VERSION}",
+            proxies={},  # not None, for which boto3 asks the process's variables; the sender has ours
         )
-
-    @cached_property
-    def _session(self) -> "boto3.session.Session":
-        import boto3.session
-
-        return boto3.session.Session(botocore_session=self._core)
-
-    @cached_property
-    def _core(self) -> "botocore.session.Session":
-        """boto3's lower half, with our environment where it would take the process's."""
-        import botocore.session
-        from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
-        from botocore.credentials import EnvProvider
-
-        core = botocore.session.Session(profile=self._settings.profile)
-        chains, store = ConfigChainFactory(session=core, environ=dict(self._environ)), core.get_component("config_store")
-        for name, (in_file, variables, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
-            store.set_config_provider(name, chains.create_config_chain(
-                instance_name=name, env_var_names=variables, config_property_names=in_file, default=default,
-                conversion_func=convert,
-            ))
-        home = Path(self._environ.get("HOME") or "~")
-        for variable, name, file in (
-            ("AWS_CONFIG_FILE", "config_file", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials_file", "credentials"),
-        ):
-            if not self._environ.get(variable):
-                core.set_config_variable(name, str(home / ".aws" / file))
-        for provider in core.get_component("credential_provider").providers:
-            if isinstance(provider, EnvProvider):
-                provider.environ = dict(self._environ)
-        return core
 
     def _explained(self, service: str, operation: str, *, changing: bool) -> "_Explained":
         return _Explained(lambda error: failure(error, self._context(service, operation, changing=changing)))
+
+    def _finding(self) -> "_Explained":
+        return _Explained(lambda error: no_credentials(error, self._context("", "", changing=False)))
 
     def _context(self, service: str, operation: str, *, changing: bool) -> Context:
         region = self.__dict__.get("region")  # asking for it may be what has failed
@@ -228,13 +256,22 @@ class Aws:
     @property
     def credentials(self) -> str:
         """Where the credentials in use come from, for people; before the first call only what was chosen."""
-        core = self.__dict__.get("_core")
-        known = getattr(core, "_credentials", None)  # get_credentials() would look for them
+        opened = self._opened
+        known = getattr(opened.core, "_credentials", None) if opened else None  # get_credentials() would look for them
         method = str(getattr(known, "method", "") or "")
         if method == "env":
             return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         profile = f"the profile {self.profile.value!r} ({self.profile.source})" if self.profile else "the default AWS profile"
         return f"{profile}, {method}" if method else profile
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session with what it has found, its sender, and its clients by service."""
+
+    core: "Session"
+    sender: "Sender"
+    clients: dict[str, Any] = field(default_factory=dict)
 
 
 class _Explained:
@@ -248,6 +285,11 @@ class _Explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, BackendError):
             raise self._explain(error) from error
+
+
+def _time_for(parameters: Mapping[str, object]) -> float:
+    body = parameters.get("Body")
+    return _TOTAL + (len(body) / _SLOWEST if isinstance(body, bytes) else 0.0)
 
 
 def plain(value: object) -> Json:

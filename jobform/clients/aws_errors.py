@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jobform.clients.retry_after import retry_after
@@ -13,7 +13,9 @@ _THROTTLED = frozenset({
     "ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
     "RequestThrottled", "RequestThrottledException", "SlowDown", "BandwidthLimitExceeded", "PriorRequestNotComplete",
 })
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+"""Codes of a service that knows the credentials, and that their time is over."""
+
 _UNKNOWN_KEY = frozenset({
     "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "InvalidToken", "AuthFailure",
     "MissingAuthenticationToken", "MissingAuthenticationTokenException", "IncompleteSignature", "IncompleteSignatureException",
@@ -38,8 +40,16 @@ class AwsError(BackendError):
         self.throttled = throttled
 
 
-class EarlyEndError(Exception):
-    """An answer ended before its end."""
+class NotSentError(Exception):
+    """Whoever was asked has not got a byte of the request. trusted: False where it could not prove who it is."""
+
+    def __init__(self, why: str, *, trusted: bool = True) -> None:
+        super().__init__(why)
+        self.trusted = trusted
+
+
+class BrokenError(Exception):
+    """The request was sent, at least in part, and no whole answer came."""
 
 
 class NoAnswerError(Exception):
@@ -49,15 +59,11 @@ class NoAnswerError(Exception):
 def check_answer(operation_model: object, response_dict: Mapping[str, object], **_: object) -> None:
     """For boto3's event `before-parse`: its parsers take whatever comes, a login page too, for an answer without members.
 
-    Raises EarlyEndError and NoAnswerError.
+    Raises NoAnswerError.
     """
     body, headers, status = response_dict.get("body"), response_dict.get("headers"), response_dict.get("status_code")
     if not isinstance(body, bytes) or not isinstance(headers, Mapping) or not isinstance(status, int):
         return  # a stream
-    http = getattr(operation_model, "http", None)
-    length = str(headers.get("content-length") or "")
-    if length.isdecimal() and len(body) < int(length) and not (isinstance(http, Mapping) and http.get("method") == "HEAD"):
-        raise EarlyEndError(f"{len(body)} of {length} bytes")
     if status < 300 and "json" in str(getattr(getattr(operation_model, "service_model", None), "resolved_protocol", "")):
         try:
             whole = isinstance(json.loads(body or b"{}"), dict)
@@ -98,18 +104,17 @@ class Context:
 def failure(error: Exception, context: Context) -> AwsError:
     """An AwsError for whatever boto3 raised; what is not known to have had no effect is ambiguous where the call changes."""
     import botocore.exceptions as known
-    from urllib3.exceptions import HTTPError  # boto3 lets it through when an answer breaks
 
     if isinstance(error, known.ClientError):
         return _refusal(error, context)
-    if isinstance(error, known.EndpointConnectionError | known.ConnectTimeoutError | known.ProxyConnectionError):
-        what = f"cannot connect to {context.service or 'AWS'} of AWS"
-        return AwsError(what, f"{_text(error)}; {context.where}", retryable=True)
-    if isinstance(error, known.SSLError):
-        return AwsError(f"no trusted connection to {context.service or 'AWS'} of AWS", f"{_text(error)}; {context.where}")
+    if isinstance(error, NotSentError):
+        what = "cannot connect to" if error.trusted else "no trusted connection to"
+        return AwsError(
+            f"{what} {context.service or 'AWS'} of AWS", f"{_text(error)}; {context.where}", retryable=error.trusted,
+        )
     if (before := _before_sending(error, context)) is not None:
         return before
-    if isinstance(error, known.HTTPClientError | known.ResponseStreamingError | HTTPError | EarlyEndError | OSError):
+    if isinstance(error, BrokenError | known.HTTPClientError | OSError):
         return AwsError(
             f"no whole answer from {context.service} of AWS", f"{context.operation}: {_text(error)}; {context.where}",
             retryable=True, ambiguous=context.changing,
@@ -119,6 +124,25 @@ def failure(error: Exception, context: Context) -> AwsError:
         f"the answer of {context.service or 'AWS'} is not what the service gives",
         f"{context.operation}: {kind}{_text(error)}; {context.where}", ambiguous=context.changing,
     )
+
+
+def no_credentials(error: Exception, context: Context) -> AwsError:
+    """An AwsError for whatever kept boto3 from finding credentials, or from having them renewed: the call was not made."""
+    import botocore.exceptions as known
+
+    if (told := _before_sending(error, context)) is not None:
+        return told
+    what = "no AWS credentials could be had"
+    if isinstance(error, known.ClientError):  # of a service that gives credentials
+        said = _refusal(error, replace(context, operation=short(getattr(error, "operation_name", ""), 60), changing=False))
+        return AwsError(
+            f"{what}: {said.summary}", said.detail, status=said.status, code=said.code, message=said.message,
+            throttled=said.throttled, retryable=said.retryable, retry_after=said.retry_after,
+        )
+    passing = isinstance(error, BrokenError | known.HTTPClientError) or (isinstance(error, NotSentError) and error.trusted)
+    known_here = isinstance(error, NotSentError | BrokenError | NoAnswerError | OSError | known.BotoCoreError)
+    kind = "" if known_here else f"{type(error).__name__}: "
+    return AwsError(what, f"{kind}{_text(error)}; they come from {context.credentials}", retryable=passing)
 
 
 def _before_sending(error: Exception, context: Context) -> AwsError | None:
@@ -136,6 +160,10 @@ def _before_sending(error: Exception, context: Context) -> AwsError | None:
         return AwsError("the AWS configuration cannot be used", _text(error))
     if isinstance(error, known.InvalidRegionError):
         return AwsError(f"{context.region!r} is no AWS region", f"it comes from {context.region_source}")
+    if isinstance(error, known.SSOTokenLoadError | known.UnauthorizedSSOTokenError):
+        login = f"aws sso login{f' --profile {context.profile}' if context.profile else ''}"
+        return AwsError(f"nobody is logged in to the single sign-on of AWS: `{login}` does it",
+                        f"{_text(error)}; the credentials come from {context.credentials}")
     if isinstance(error, known.CredentialRetrievalError | known.TokenRetrievalError | known.SSOError):
         return AwsError("no AWS credentials could be had", f"{_text(error)}; they come from {context.credentials}")
     if isinstance(error, known.ParamValidationError | known.NoRegionError | known.UnknownServiceError | known.DataNotFoundError):
@@ -181,7 +209,7 @@ def _refusal(error: "Exception", context: Context) -> AwsError:
 def _credentials(code: str, message: str, context: Context) -> tuple[str, str] | None:
     """Summary and what to change, when the service did not accept who asks."""
     source = f"the credentials come from {context.credentials}"
-    if code in _EXPIRED:
+    if code in EXPIRED:
         return f"the AWS credentials have expired: {message}", f"{source}; renew them"
     if code in _SKEWED or (code in _BAD_SIGNATURE and any(word in message for word in ("expired", "not yet current"))):
         return f"AWS does not accept the time of this machine: {message}", "set its clock"

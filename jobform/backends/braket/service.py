@@ -53,7 +53,7 @@ class Braket:
                 _text(settings, "region"), _text(settings, "profile"), "braket", _text(settings, "endpoint_url"), _OWN_HOSTS,
                 ("BRAKET_ENDPOINT",),
             ),
-            place.clock, place.environ, paces,
+            place.clock, place.environ, paces, attended=place.attended,
         )
         self.role = _text(settings, "role_arn")
         self._bucket, self._prefix = _text(settings, "source_bucket"), _text(settings, "source_prefix") or "jobform"

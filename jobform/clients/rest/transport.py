@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import httpcore
@@ -29,10 +30,15 @@ _PIECE = 1 << 16
 class Wire:
     """Two clients of one origin, for calls that may be repeated and for calls that may not. Safe to use from several threads."""
 
-    def __init__(self, url: str, proxy: Proxy | None, environ: Mapping[str, str]) -> None:
-        """Raises BackendError for authorities or a proxy that cannot be used."""
+    def __init__(
+        self, url: str, proxy: Proxy | None, environ: Mapping[str, str], bundle: tuple[str, str] | None = None,
+    ) -> None:
+        """bundle: a file or directory of authorities that goes before those of the environment, and what names it.
+
+        Raises BackendError for authorities or a proxy that cannot be used.
+        """
         self._call = _Call()
-        trust = _trust(environ) if url.startswith("https:") else None
+        trust = _trust(environ, bundle) if url.startswith("https:") else None
         self._reads = self._client(proxy, trust, IDLE_READS)
         self._changes = self._client(proxy, trust, IDLE_CHANGES)
 
@@ -79,15 +85,18 @@ class Wire:
         return httpx.Client(transport=_Transport(pool), trust_env=False, follow_redirects=False, cookies=nothing)
 
 
-def _trust(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Authorities of the file or directory that the environment names, else those that come with the client."""
+def _trust(environ: Mapping[str, str], bundle: tuple[str, str] | None) -> ssl.SSLContext:
+    """Authorities of the file or directory that is named, else those that come with the client."""
     file, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    named = " and ".join(name for name, given in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)) if given)
+    if bundle:
+        path, named = bundle
+        file, directory = (None, path) if Path(path).is_dir() else (path, None)
     try:
         if file or directory:
             return ssl.create_default_context(cafile=file or None, capath=directory or None)
         return httpx.create_ssl_context(trust_env=False)
     except OSError as error:
-        named = " and ".join(name for name, given in (("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)) if given)
         raise BackendError("the certificate authorities cannot be read", f"{named}: {error.strerror or error}") from error
 
 
