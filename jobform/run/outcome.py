@@ -1,12 +1,12 @@
 """What a command that changes things ends with: an exit code, counts, and everything that did not go as accepted."""
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from jobform.engine.apply import Scheduler
 from jobform.engine.means import Stop
 from jobform.engine.retry import retry_due
+from jobform.model.address import address_key
 from jobform.model.change import Action, Plan
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.state import Phase, State
@@ -38,7 +38,7 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
     """The first exit code that applies, in the documented order."""
     report = scheduler.report
     unsettled = _unsettled(run, scheduler, state, stopped.requested or timed_out)
-    incomplete = [*_together(report.problems.values()), *unsettled, *_left(plan)]
+    incomplete = [*_in_order(report.problems.values()), *_in_order(unsettled), *_left(plan)]
     failed = _failed(scheduler, state)
     code = 0
     if stopped.requested:
@@ -61,27 +61,13 @@ def outcome_of(plan: Plan | None, run: str, scheduler: Scheduler, state: State, 
         if timed_out
         else []
     )
-    return Outcome(
-        code, plan, _counts(run, scheduler, state), (*report.warnings, *incomplete, *failed, *late), scheduler.pending,
-    )
+    told = (*_in_order(report.warnings), *incomplete, *failed, *late)
+    return Outcome(code, plan, _counts(run, scheduler, state), told, scheduler.pending)
 
 
-_NAMED = 5
-"""How many addresses a diagnostic about several names."""
-
-
-def _together(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """What is wrong with many jobs for one reason, such as credentials, is said once."""
-    alike: dict[Diagnostic, list[str]] = defaultdict(list)
-    for problem in problems:
-        alike[replace(problem, address=None)].append(problem.address or "")
-    found = []
-    for problem, addresses in alike.items():
-        more = addresses[1:]
-        named = ", ".join(more[:_NAMED]) + (f" and {len(more) - _NAMED} more" if len(more) > _NAMED else "")
-        detail = "; ".join(filter(None, [problem.detail, f"the same holds for {named}" if more else ""]))
-        found.append(replace(problem, detail=detail, address=addresses[0] or None))
-    return found
+def _in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """By address, whichever job it happened to first; of one job as it was told."""
+    return sorted(diagnostics, key=lambda diagnostic: address_key(diagnostic.address or ""))
 
 
 def _unsettled(run: str, scheduler: Scheduler, state: State, interrupted: bool) -> list[Diagnostic]:
@@ -135,7 +121,7 @@ def _left(plan: Plan | None) -> list[Diagnostic]:
 def _failed(scheduler: Scheduler, state: State) -> list[Diagnostic]:
     """Attempts that this command submitted or watched, that ended without success, and that nothing follows by itself."""
     found = []
-    for address in sorted(scheduler.report.watched):
+    for address in sorted(scheduler.report.watched, key=address_key):
         record = state.jobs.get(address)
         last = record.last if record else None
         if record is None or last is None or not last.ended or last.phase is Phase.SUCCEEDED:

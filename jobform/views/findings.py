@@ -1,38 +1,53 @@
 """Diagnostics for people: what, where, the line with a caret under it, why, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from jobform.model.diagnostic import Diagnostic, Range, Severity
 from jobform.views.escape import cells, terminal
 from jobform.views.screen import Paint
-from jobform.views.words import count
+from jobform.views.words import count, some
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+_NAMED = 10
+"""How many jobs a finding about many of them names."""
 
 
 def findings(diagnostics: Iterable[Diagnostic], paint: Paint, width: int, *, counted: bool = True) -> str:
     """Every finding in the order given, then, with `counted`, how many there are if there is more than one."""
-    shown = tuple(diagnostics)
-    blocks = [finding(diagnostic, paint, width) for diagnostic in shown]
+    shown = together(diagnostics)
+    blocks = [finding(alike, paint, width) for alike in shown]
     if counted and len(shown) > 1:
         blocks.append(paint(f"Found {tally(shown)}.", "bold"))
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
-def tally(diagnostics: Iterable[Diagnostic]) -> str:
-    """`3 errors and 1 warning`."""
-    severities = [diagnostic.severity for diagnostic in diagnostics]
+def together(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
+    """What is said alike of many jobs, such as wrong credentials, in one list, in the order of their first."""
+    groups: dict[Diagnostic, list[Diagnostic]] = {}
+    for diagnostic in diagnostics:
+        address = diagnostic.address
+        key = replace(diagnostic, address="", hint=diagnostic.hint.replace(address, "")) if address else diagnostic
+        groups.setdefault(key, []).append(diagnostic)
+    return list(groups.values())
+
+
+def tally(shown: Iterable[Sequence[Diagnostic]]) -> str:
+    """`3 errors and 1 warning`, of what was put together."""
+    severities = [alike[0].severity for alike in shown]
     errors, warnings = severities.count(Severity.ERROR), severities.count(Severity.WARNING)
     parts = [count(number, noun) for number, noun in ((errors, "error"), (warnings, "warning")) if number]
     return " and ".join(parts) or "0 errors"
 
 
-def finding(diagnostic: Diagnostic, paint: Paint, width: int) -> str:
-    """One finding, without a line break at its end."""
+def finding(alike: Sequence[Diagnostic], paint: Paint, width: int) -> str:
+    """One finding, without a line break at its end; of many jobs it is shown as that of the first."""
+    diagnostic = alike[0]
     head = f"{paint(diagnostic.severity.value, _STYLES[diagnostic.severity])}{paint(f'[{terminal(diagnostic.code)}]', 'dim')}"
     lines = [f"{head}: {paint(terminal(diagnostic.summary), 'bold')}"]
     if diagnostic.address:
-        lines.append(f"  in {terminal(diagnostic.address)}{_more(diagnostic)}")
+        named = some((terminal(each.address or "") for each in alike), _NAMED)
+        lines.append(f"  in {named}{_more(diagnostic)}")
     elif diagnostic.count > 1:
         lines.append(f"  {count(diagnostic.count, 'time')}")
     lines += _place(diagnostic, paint, width)

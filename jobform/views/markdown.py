@@ -18,7 +18,7 @@ from jobform.model.state import Attempt, Run, State
 from jobform.model.values import Json
 from jobform.protocols import LockInfo, Screen
 from jobform.views.escape import code, comment, fenced, html_code
-from jobform.views.findings import findings, tally
+from jobform.views.findings import findings, tally, together
 from jobform.views.grouping import Group, Sections, sections
 from jobform.views.human import HumanView
 from jobform.views.plans import LEFT_ALONE, body, drift, headline
@@ -53,7 +53,7 @@ class MarkdownView:
         return _plan(plan)
 
     def diagnostics(self, diagnostics: Iterable[Diagnostic]) -> str:
-        shown = tuple(diagnostics)
+        shown = together(diagnostics)
         if not shown:
             return "The configuration is valid.\n"
         return f"### jobform: {tally(shown)}\n\n{_capped(shown, LIMIT - _RESERVE)}"
@@ -104,7 +104,7 @@ class MarkdownView:
 def _plan(plan: Plan) -> str:
     parts = sections(plan)
     head = _head(plan)
-    warnings = _drift(plan) + _notes(plan) + (_capped(plan.diagnostics, _SHORT) if plan.diagnostics else "")
+    warnings = _drift(plan) + _notes(plan) + (_capped(together(plan.diagnostics), _SHORT) if plan.diagnostics else "")
     tail = _tail(plan)
     room = LIMIT - _RESERVE - _size(head, warnings, tail)
     listed = _destructive(parts.destructive, room)
@@ -205,15 +205,15 @@ def _tail(plan: Plan) -> str:
     return "\n\n".join([*lines, summary(plan.summary)]) + "\n"
 
 
-def _capped(diagnostics: Sequence[Diagnostic], room: int) -> str:
+def _capped(shown: Sequence[Sequence[Diagnostic]], room: int) -> str:
     """As many findings as fit, in code blocks, errors and warnings in their order; and how many do not."""
-    blocks = [fenced(findings([diagnostic], painter(False), _WIDTH)) for diagnostic in diagnostics]
+    blocks = [fenced(findings(alike, painter(False), _WIDTH)) for alike in shown]
     kept: list[str] = []
     for block in blocks:
         if _size(*kept, block) > room:
             break
         kept.append(block)
-    rest = diagnostics[len(kept):]
+    rest = shown[len(kept):]
     return "\n".join([*kept, *([f"_{tally(rest)} more._\n"] if rest else [])])
 
 

@@ -1,5 +1,6 @@
 """A wrong credential, region, project, account or address on any service: one error that says where the value comes from."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def declare(directory: Path, name: str, settings: Settings) -> Path:
     return project(directory, {"job": {"backend": "away", "spec": spec}}, {"away": {**BACKENDS[name], **settings}})
 
 
-def apply(warm: Warm, directory: Path, variables: dict[str, str]) -> Result:
-    return warm.run("apply", "--auto-approve", "--detach", cwd=directory, env={"HOME": str(directory), **variables})
+def apply(warm: Warm, directory: Path, variables: dict[str, str], *options: str) -> Result:
+    return warm.run("apply", "--auto-approve", "--detach", *options, cwd=directory, env={"HOME": str(directory), **variables})
 
 
 @pytest.mark.parametrize(("name", "settings", "variables", "source"), CASES)
@@ -98,5 +99,8 @@ def test_many_jobs_with_one_reason_are_one_error(sandbox: Sandbox, warm: Warm, t
     done = apply(warm, directory, {**sandbox.variables, "FIREWORKS_API_KEY": CANARY})
     assert done.exit == 7, done
     assert done.stderr.count("error[") == 1, done
-    assert "the same holds for job1, job2, job3, job4, job5 and 2 more" in done.stderr
+    assert "in job0, job1, job2, job3, job4, job5, job6, job7\n" in done.stderr
+    done = apply(warm, directory, {**sandbox.variables, "FIREWORKS_API_KEY": CANARY}, "--format", "json")
+    told = [entry for entry in map(json.loads, done.stdout.splitlines()) if entry["type"] == "diagnostic"]
+    assert [entry["address"] for entry in told] == list(jobs), "for machines each job has its own"
     assert len(list(sandbox.ledger.entries("state"))) == made
