@@ -5,22 +5,26 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from jobform.cli import main
 from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.values import Json
 from jobform.protocols import Backend, BackendType, Place, no_effect
+from jobform.run.runtime import Runtime
 from jobform.sandbox.faults import HTML, Fault, Then
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.ledger import Entry
 from jobform.sandbox.world import Job
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import Break
-from tests.entry import Hook
+from tests.entry import Hook, plugins
 from tests.support import Result, Warm, project
 
 SPEED = 10.0
@@ -44,6 +48,16 @@ class QuickClock(SystemClock):
         time.sleep(short)
         with self._lock:
             self._skipped += max(0.0, seconds - short)
+
+
+class LaterClock(SystemClock):
+    """The time in a while."""
+
+    def __init__(self, passed: timedelta) -> None:
+        self._passed = passed
+
+    def now(self) -> datetime:
+        return super().now() + self._passed
 
 
 class SandboxFaults:
@@ -150,6 +164,19 @@ class Desk:
         done = self.warm.run(*arguments, cwd=self.directory, env=self.environ, hook=hook)
         assert done.exit == exits, done
         return done
+
+    def later(self, *arguments: str, passed: timedelta, exits: int = 0) -> str:
+        """What a command says on stderr that is run when so much time has passed, here and at the service."""
+        world = self.sandbox.world(self._service)
+        world.now = lambda: time.time() + passed.total_seconds()
+        out, err = StringIO(), StringIO()
+        runtime = Runtime(LaterClock(passed), no_effect, {**self.environ, "NO_COLOR": "1"}, plugins(), StringIO(), out, err)
+        try:
+            code = main(["-C", str(self.directory), *arguments], runtime) or 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        assert code == exits, (code, out.getvalue(), err.getvalue())
+        return err.getvalue()
 
     def posts(self) -> int:
         """How many jobs were asked for."""

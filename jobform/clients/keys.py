@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock, local
 
 from jobform.model.errors import BackendError
 
@@ -36,6 +37,38 @@ def read_key(environ: Mapping[str, str], names: Sequence[str], what: str) -> Key
         if file := environ.get(f"{name}_FILE", ""):
             return _checked(_read(Path(file), f"{name}_FILE"), f"the file of {name}_FILE")
     raise BackendError(f"there is no key for {what}", f"set {' or '.join(names)}, or {names[0]}_FILE to a file that holds it")
+
+
+class HeldKey:
+    """The key of one client: read when it is first wanted, and again when the service refuses it. For several threads."""
+
+    def __init__(self, environ: Mapping[str, str], names: Sequence[str], what: str) -> None:
+        """As `read_key`."""
+        self._environ, self._names, self._what = environ, names, what
+        self._key: Key | None = None
+        self._lock = Lock()
+        self._mine = local()
+
+    @property
+    def source(self) -> str:
+        """Where the key comes from, for people; where it is expected while there is none."""
+        return self._key.source if self._key else self._names[0]
+
+    def key(self) -> Key:
+        """The key to send now. Raises BackendError when there is none."""
+        with self._lock:
+            if self._key is None:
+                self._key = read_key(self._environ, self._names, self._what)
+            self._mine.sent = self._key
+            return self._key
+
+    def renew(self) -> bool:
+        """What this thread sent last was refused: whether there is another key by now. Raises BackendError as `key`."""
+        sent = getattr(self._mine, "sent", None)
+        with self._lock:
+            if self._key == sent:  # else another thread has read the file since
+                self._key = read_key(self._environ, self._names, self._what)
+            return self._key != sent
 
 
 def _read(path: Path, variable: str) -> str:

@@ -18,6 +18,12 @@ from jobform.sandbox.world import Course, Job, State, World
 
 KEY = "unstructured-sandbox"
 
+SECOND_KEY = f"{KEY}-second"
+STRANGERS_KEY = f"{KEY}-of-a-stranger"
+
+ACCOUNTS: Mapping[str, str] = {KEY: "sandbox", SECOND_KEY: "sandbox", STRANGERS_KEY: "stranger"}
+"""Each key's account: nothing that is served tells it."""
+
 MOST_FILES = 10
 MOST_BYTES = 50_000_000
 
@@ -57,7 +63,7 @@ class Unstructured:
         self._world = world
 
     def answer(self, call: Call) -> Reply:
-        if call.headers.get("unstructured-api-key") != KEY:
+        if _account(call) is None:
             raise Refused(401, "API key is missing or invalid")
         matched = self._contract.match(call, invalid=422)
         reply = self._operation(matched, call)
@@ -84,7 +90,7 @@ class Unstructured:
                     raise Refused(404, "Template not found")
                 return Reply(200, {**_template(name), "nodes": _TEMPLATES[name]})
         job = self._world.jobs.get(matched.path["job_id"])
-        if job is None:
+        if job is None or job.extra["account"] != _account(call):
             raise Refused(404, "Job not found")
         match matched.id:
             case "cancel_job":
@@ -102,7 +108,8 @@ class Unstructured:
         wanted, workflow = call.first("status"), call.first("workflow_id")
         jobs: list[Json] = [
             _shown(job) for job in self._world.newest_first()
-            if wanted in ("", _STATES[job.state]) and workflow in ("", job.body["workflow_id"])
+            if job.extra["account"] == _account(call) and wanted in ("", _STATES[job.state])
+            and workflow in ("", job.body["workflow_id"])
         ]
         return jobs
 
@@ -129,6 +136,7 @@ class Unstructured:
         }
         job = self._world.add(run, digest([dict(wanted), names])[:16], body, Course.of(hints))
         job.extra = {
+            "account": _account(call),
             "nodes": [{**node, "id": node.get("id") or str(uuid.uuid4())} for node in nodes if isinstance(node, dict)],
             "failing": [name for name in str(hints.get("SANDBOX_FAILED_FILES", "")).split(",") if name in names],
             "texts": {name: data.decode("utf-8", "replace") for name, data in upload.files},
@@ -148,6 +156,10 @@ class Unstructured:
         if "template_id" in wanted and wanted["template_id"] not in _TEMPLATES:
             raise Refused(404, "Template not found")
         return wanted
+
+
+def _account(call: Call) -> str | None:
+    return ACCOUNTS.get(call.headers.get("unstructured-api-key", ""))
 
 
 def _upload(call: Call) -> _Upload:

@@ -8,7 +8,7 @@ from jobform.backends.fireworks.logs import KEPT_IN_ALL, MOST_KEPT, Reader, Run
 from jobform.backends.fireworks.wire import body_of, is_absent, seen_of, state_of, update_of
 from jobform.backends.remote import PageExpiredError, Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
 from jobform.clients.hosts import base_url
-from jobform.clients.keys import Key, read_key
+from jobform.clients.keys import HeldKey
 from jobform.clients.rest.client import Outgoing, Rest, RestError, segment
 from jobform.clients.text import short
 from jobform.model.errors import BackendError
@@ -31,24 +31,18 @@ class _Credentials:
     """An API key from the environment, or from a file that the environment names."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._used: Key | None = None
+        self._held = HeldKey(environ, ["FIREWORKS_API_KEY"], "Fireworks")
 
     @property
     def source(self) -> str:
-        return self._used.source if self._used else "FIREWORKS_API_KEY"
+        return self._held.source
 
     def headers(self, request: Outgoing) -> Mapping[str, str]:
         del request
-        self._used = key = self._read()
-        return {"Authorization": f"Bearer {key.value}"}
+        return {"Authorization": f"Bearer {self._held.key().value}"}
 
     def renew(self) -> bool:
-        """Whether the file has another key now."""
-        return self._used is not None and self._read() != self._used
-
-    def _read(self) -> Key:
-        return read_key(self._environ, ["FIREWORKS_API_KEY"], "Fireworks")
+        return self._held.renew()
 
 
 class Fireworks:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
 
-from jobform.backends.remote import Promise, RemoteBackend, RemoteType, Seen, id_of, shaped
+from jobform.backends.remote import Promise, RemoteBackend, RemoteType, Seen, id_of, key_scope, shaped
 from jobform.backends.unstructured.progress import Progress
 from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of
 from jobform.backends.unstructured.wire import (
@@ -23,7 +23,7 @@ from jobform.backends.unstructured.wire import (
 )
 from jobform.clients.gate import Pace
 from jobform.clients.hosts import Base, base_url
-from jobform.clients.keys import Key, read_key
+from jobform.clients.keys import HeldKey, Key
 from jobform.clients.rest.client import FilePart, Limits, Outgoing, Rest, RestError, segment
 from jobform.clients.text import short
 from jobform.model.errors import BackendError
@@ -33,8 +33,10 @@ from jobform.model.state import ENDED, Op, Phase
 from jobform.model.values import Json
 from jobform.protocols import (
     UNKNOWN_TEXT,
+    Absent,
     Actual,
     Forecast,
+    Found,
     Intended,
     LogOptions,
     Mark,
@@ -43,6 +45,7 @@ from jobform.protocols import (
     Scope,
     Sighting,
     Submission,
+    Unknown,
 )
 
 _JOBS = "/api/v1/jobs/"
@@ -71,24 +74,32 @@ class _Credentials:
     """An API key from the environment, or from a file that the environment names."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._used: Key | None = None
+        self._held = HeldKey(environ, ["UNSTRUCTURED_API_KEY"], "Unstructured")
+        self._stated: Key | None = None
 
     @property
     def source(self) -> str:
-        return self._used.source if self._used else "UNSTRUCTURED_API_KEY"
+        return self._held.source
+
+    def state(self) -> Key:
+        """The key that what is begun from now on is recorded with."""
+        self._stated = self._held.key()
+        return self._stated
+
+    @property
+    def changed(self) -> bool:
+        """Whether the key is another one than was stated: it may be one of another account."""
+        return self._stated is not None and self._held.key().value != self._stated.value
 
     def headers(self, request: Outgoing) -> Mapping[str, str]:
-        del request
-        self._used = key = self._read()
+        key = self._held.key()
+        if request.changing and request.path.endswith(_JOBS) and self.changed:
+            detail = f"what was begun names the key that was in {self.source} before; run again"
+            raise BackendError("the key was exchanged while this command ran, and its account may be another one", detail)
         return {"unstructured-api-key": key.value}
 
     def renew(self) -> bool:
-        """Whether the file has another key now."""
-        return self._used is not None and self._read() != self._used
-
-    def _read(self) -> Key:
-        return read_key(self._environ, ["UNSTRUCTURED_API_KEY"], "Unstructured")
+        return self._held.renew()
 
 
 class Unstructured:
@@ -111,13 +122,16 @@ class Unstructured:
         self.max_file = limit if isinstance(limit, int) else _MAX_FILE
 
     def scope(self) -> Scope:
-        """The host, and that it accepts the key. Which account the key is of, nothing tells."""
+        """The host and the key, which it accepts. Which account the key is of, nothing tells."""
         self._listed(self._rest.get(_JOBS, [("status", "SCHEDULED")]))
-        host = urlsplit(self._base.url).netloc
-        return Scope(
-            f"unstructured:{host}", f"Unstructured at {host} (the service does not tell which account the key is of)",
-            f"{self._base.source} and {self._credentials.source}",
-        )
+        host, key = urlsplit(self._base.url).netloc, self._credentials.state()
+        described = f"the account of {key.source} at {host}"
+        return key_scope("unstructured", host, key, described, f"{self._base.source} and {key.source}")
+
+    @property
+    def key_changed(self) -> bool:
+        """Whether the key is not the one of the scope any more."""
+        return self._credentials.changed
 
     def one(self, run_id: str) -> Seen | None:
         """Raises UnknownJobError where the service has none: never a proof that the job has gone."""
@@ -255,6 +269,13 @@ class UnstructuredBackend(RemoteBackend):
             super().delete(ref, whole=whole)
         except UnknownJobError:
             return  # nothing remains that could be removed
+
+    def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
+        answers = super().find(marks)
+        if not self._jobs.key_changed:
+            return answers
+        unknown = Unknown("the key was exchanged while this command ran, and its account may be another one")
+        return {mark: unknown if isinstance(answer, Absent) else answer for mark, answer in answers.items()}
 
     def lookup(self, run_id: str) -> Sighting | None:
         try:

@@ -14,6 +14,7 @@ from jobform.backends.unstructured import TYPE
 from jobform.backends.unstructured.backend import UnknownJobError, UnstructuredBackend
 from jobform.backends.unstructured.wire import explain, named, runtime_of, seen_of
 from jobform.clients.gate import Pace
+from jobform.clients.keys import Key
 from jobform.clients.rest.client import RestError
 from jobform.model.errors import BackendError
 from jobform.model.job import BackendBlock
@@ -80,8 +81,10 @@ def test_the_key_and_the_address_come_from_the_environment(sandbox: Sandbox, tmp
     ):
         place = Place(tmp_path, ManualClock(), no_effect, environ)
         scope = TYPE.open(BackendBlock("docs", "unstructured", dict(settings)), place).scope()
-        assert scope.text == f"unstructured:{url.removeprefix('http://')}"
-        assert "does not tell which account" in scope.described
+        host, fingerprint = url.removeprefix("http://"), Key(key, "").fingerprint
+        assert json.loads(scope.text) == {"unstructured": {"host": host}, "key": {"fingerprint": fingerprint}}
+        assert scope.described.startswith("the account of ")
+        assert "UNSTRUCTURED_API_KEY" in scope.source
     asked = [call for call in sandbox.servers["unstructured"].calls if call.method == "GET"]
     assert {(call.path, tuple(call.query)) for call in asked} == {(JOBS, (("status", "SCHEDULED"),))}
 
