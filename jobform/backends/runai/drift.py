@@ -45,8 +45,19 @@ def _below(path: Path, applied: Json, actual: Json, reported: Json) -> Iterator[
                 yield from _below(where, item, theirs[name], raw[name])
             else:
                 yield Difference(where, None, present=False)
+    elif _is_set(path) and isinstance(applied, list) and isinstance(actual, list):
+        if any(item not in actual for item in applied if not _has_deferred(item)):
+            yield Difference(path, reported)
     elif not _has_deferred(applied):
         yield Difference(path, reported)
+
+
+def _is_set(path: Path) -> bool:
+    """Whether a list is one to which an administrator's policy may add."""
+    node = _schema().root
+    for part in path:
+        node = node.child(part)
+    return node.kind == "set"
 
 
 def _by(key: str, items: list[Json]) -> dict[str, Json]:

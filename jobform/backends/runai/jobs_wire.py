@@ -76,7 +76,9 @@ class View:
 
 def wire_body(spec: Mapping[str, Json], name: str, project: str) -> dict[str, Json]:
     """The body that submits a spec. Raises BackendError for a key that this API does not have."""
-    if foreign := sorted(spec.keys() - KEYS):
+    resources = spec.get("resources")
+    extended = {"extended"} & resources.keys() if isinstance(resources, dict) else set()
+    if foreign := sorted({*(spec.keys() - KEYS), *extended}):
         raise BackendError(f"the job API of Run:ai has no {foreign[0]}", "`api: workloads` of the backend may have it")
     job: dict[str, Json] = {wire: spec[key] for key, wire in _PLAIN.items() if key in spec}
     job |= {"name": name, "project": project}
@@ -87,7 +89,7 @@ def wire_body(spec: Mapping[str, Json], name: str, project: str) -> dict[str, Js
         job["arguments"] = list(words[1])
     if isinstance(env := spec.get("env"), dict):
         job["environment"] = {key: str(value) for key, value in env.items()}
-    if isinstance(resources := spec.get("resources"), dict):
+    if isinstance(resources, dict):
         job |= _resources(resources)
     for key, names in (("ports", _PORT), ("pvc", _PVC)):
         if isinstance(items := spec.get(key), list):

@@ -43,6 +43,9 @@ def _foreign(spec: Mapping[str, Json], api: str) -> Iterator[Complaint]:
         for index, item in enumerate(_items(spec, key)):
             if part in item and where != api:
                 yield _lacking((key, index, part), part, api)
+    resources = spec.get("resources")
+    if api == "jobs" and isinstance(resources, dict) and "extended" in resources:
+        yield _lacking(("resources", "extended"), "extended", api)
     if api == "workloads":
         if spec.get("service_type") in ("portforward", "ingress"):
             yield _complain(("service_type",), "bad_value", f"{_NAMES[api]} of Run:ai has no service_type {spec['service_type']}",

@@ -20,9 +20,9 @@ from jobform.backends.runai.workloads_wire import (
     DISTRIBUTED,
     MARK,
     TRAININGS,
+    as_reported,
     kind_of,
     mark_of,
-    one_program,
     reported,
     wire_body,
 )
@@ -308,7 +308,7 @@ class WorkloadsBackend(RemoteBackend):
         return self._stops.ended(run) if isinstance(answer, Gone) else answer
 
     def differences(self, spec: Mapping[str, Json], actual: Actual) -> Iterator[Difference]:
-        return differences(one_program(spec), actual.fields)
+        return differences(as_reported(spec), actual.fields)
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         del options

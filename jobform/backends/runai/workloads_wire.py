@@ -25,7 +25,17 @@ _PLAIN: Mapping[str, str] = {
 }
 _SECURITY: Mapping[str, str] = {
     "host_ipc": "hostIpc", "host_network": "hostNetwork", "run_as_uid": "runAsUid", "run_as_gid": "runAsGid",
+    "uid_gid_source": "uidGidSource", "run_as_non_root": "runAsNonRoot", "read_only_root_filesystem": "readOnlyRootFilesystem",
+    "capabilities": "capabilities", "seccomp_profile": "seccompProfileType",
 }
+_GIT: Mapping[str, str] = {"repository": "repository", "branch": "branch", "revision": "revision", "path": "path"}
+_GIT_SECRET: Mapping[str, str] = {
+    "name": "name", "method": "authenticationMethod", "user_key": "secretKeyOfUser", "password_key": "secretKeyOfPassword",
+}
+_DIGITS = 12
+"""Of the longest number that a spec can have."""
+_EVERY = "Any"
+"""The effect of a toleration that is for every effect."""
 _DURATIONS: Mapping[str, str] = {"ttl": "autoDeletionTimeAfterCompletionSeconds", "grace_period": "terminationGracePeriodSeconds"}
 _MEMORY: Mapping[str, str] = {"memory": "cpuMemoryRequest", "memory_limit": "cpuMemoryLimit"}
 _CPU: Mapping[str, str] = {"cpu": "cpuCoreRequest", "cpu_limit": "cpuCoreLimit"}
@@ -37,8 +47,8 @@ _SERVICES: Mapping[str, str] = {"nodeport": "NodePort", "loadbalancer": "LoadBal
 
 KEYS = frozenset(_PLAIN) | frozenset(_SECURITY) | frozenset(_DURATIONS) | {
     "command", "args", "env", "secrets", "resources", "nodes", "distributed", "image_pull_secrets", "large_shm", "pvc", "volume",
-    "nfs", "ports", "service_type", "prevent_privilege_escalation", "preemptible", "suspended", "labels", "annotations",
-    "job_name",
+    "nfs", "git", "ports", "service_type", "prevent_privilege_escalation", "supplemental_groups", "tolerations", "preemptible",
+    "suspended", "labels", "annotations", "job_name",
 }
 """Every key of a spec that this API has."""
 
@@ -69,6 +79,7 @@ def wire_body(spec: Mapping[str, Json], name: str, project: str, cluster: str, o
         "labels": [{"name": key, "value": value} for key, value in _items(spec, "labels")],
         "annotations": [{"name": key, "value": value} for key, value in (*_items(spec, "annotations"), *own.items())],
         "ports": _ports(spec),
+        "tolerations": [_toleration(item) for item in _maps(spec, "tolerations")],
     }
     wire |= {key: items for key, items in listed.items() if items}
     parts = {"compute": _compute(spec), "storage": _storage(spec), "security": _security(spec)}
@@ -109,6 +120,8 @@ def _compute(spec: Mapping[str, Json]) -> dict[str, Json]:
         wire |= {"gpuDevicesRequest": 1, "gpuRequestType": "portion", "gpuPortionRequest": resources["gpu_fraction"]}
     elif "gpu_memory" in resources:
         wire |= {"gpuDevicesRequest": 1, "gpuRequestType": "memory", "gpuMemoryRequest": resources["gpu_memory"]}
+    if extended := _items(resources, "extended"):
+        wire["extendedResources"] = [{"resource": name, "quantity": str(count)} for name, count in extended]
     if "large_shm" in spec:
         wire["largeShmRequest"] = spec["large_shm"]
     return wire
@@ -124,20 +137,40 @@ def _storage(spec: Mapping[str, Json]) -> dict[str, Json]:
             made = {"size": item["size"], "storageClass": item.get("storage_class")}
             claim["claimInfo"] = {key: value for key, value in made.items() if value}
         claims.append(claim | ({"readOnly": item["read_only"]} if "read_only" in item else {}))
-    hosts: list[Json] = [
-        {"path": path, "mountPath": target, "readOnly": False} for path, target in _items(spec, "volume")  # two defaults are told
+    hosts: list[Json] = [  # of what a directory is that nothing is said of, the vendor's document says both
+        {"path": path, "mountPath": target, "readOnly": False} for path, target in _items(spec, "volume")
     ]
     exports: list[Json] = [
-        {"server": item["server"], "path": item["export"], "mountPath": item["path"]}
-        | ({"readOnly": item["read_only"]} if "read_only" in item else {}) for item in _maps(spec, "nfs")
+        {"server": item["server"], "path": item["export"], "mountPath": item["path"], "readOnly": item.get("read_only", False)}
+        for item in _maps(spec, "nfs")
     ]
-    return {key: value for key, value in (("pvc", claims), ("hostPath", hosts), ("nfs", exports)) if value}
+    sources: list[Json] = [_git(item) for item in _maps(spec, "git")]
+    stored = (("pvc", claims), ("hostPath", hosts), ("nfs", exports), ("git", sources))
+    return {key: value for key, value in stored if value}
+
+
+def _git(item: Mapping[str, Json]) -> dict[str, Json]:
+    wire: dict[str, Json] = {theirs: item[key] for key, theirs in _GIT.items() if key in item}
+    if secret := _mapping(item.get("secret")):
+        wire["secretRef"] = {theirs: secret[key] for key, theirs in _GIT_SECRET.items() if key in secret}
+    return wire
+
+
+def _toleration(item: Mapping[str, Json]) -> dict[str, Json]:
+    """The service has no defaults of its own for the operator and the effect."""
+    wire: dict[str, Json] = {
+        "key": item["key"], "operator": item.get("operator", "Equal"), "effect": item.get("effect", _EVERY),
+    }
+    wire |= {theirs: item[key] for key, theirs in (("value", "value"), ("toleration_seconds", "seconds")) if key in item}
+    return wire
 
 
 def _security(spec: Mapping[str, Json]) -> dict[str, Json]:
     wire: dict[str, Json] = {theirs: spec[key] for key, theirs in _SECURITY.items() if key in spec}
     if "prevent_privilege_escalation" in spec:
         wire["allowPrivilegeEscalation"] = not spec["prevent_privilege_escalation"]
+    if groups := _list(spec, "supplemental_groups"):
+        wire["supplementalGroups"] = ",".join(str(group) for group in groups)
     if "run_as_uid" in spec or "run_as_gid" in spec:
         wire["uidGidSource"] = "custom"
     return wire
@@ -176,7 +209,13 @@ def reported(wire: Json) -> dict[str, Json]:
     ports: list[Json] = [
         {"container": item["container"]} for item in _objects(wire.get("ports")) if _whole(item.get("container")) is not None
     ]
-    return fields | {key: value for key, value in (("volume", hosts), ("pvc", claims), ("ports", ports)) if value}
+    sources: list[Json] = [
+        {key: item[theirs] for key, theirs in _GIT.items() if item.get(theirs) is not None}
+        for item in _shaped(storage.get("git"), ("repository", "path"))
+    ]
+    taints = [_told_toleration(item) for item in _shaped(wire.get("tolerations"), ("key",)) if not item.get("exclude")]
+    listed = (("volume", hosts), ("pvc", claims), ("git", sources), ("ports", ports), ("tolerations", taints))
+    return fields | {key: value for key, value in listed if value}
 
 
 def mark_of(wire: Json) -> str:
@@ -185,11 +224,13 @@ def mark_of(wire: Json) -> str:
     return mark if isinstance(mark, str) else ""
 
 
-def one_program(spec: Mapping[str, Json]) -> dict[str, Json]:
-    """A spec whose command and args are where `reported` has them: the service does not tell them apart."""
+def as_reported(spec: Mapping[str, Json]) -> dict[str, Json]:
+    """A spec as `reported` writes it: the service does not tell command and args apart, and a toleration has one form."""
     command, args = program(spec)
     rest = {key: value for key, value in spec.items() if key not in ("command", "args")}
     told: dict[str, Json] = {"command": [command, *args]} if command else {"args": list(args)} if args else {}
+    if taints := _maps(spec, "tolerations"):
+        told["tolerations"] = [_told_toleration(_toleration(item)) for item in taints]
     return rest | told
 
 
@@ -215,12 +256,27 @@ def _told_compute(compute: Mapping[str, Json]) -> dict[str, Json]:
         resources["gpu_fraction"] = portion
     elif devices is not None:
         resources["gpu"] = {"count": devices}
+    extended: dict[str, Json] = {
+        str(item["resource"]): _number(str(item["quantity"]))
+        for item in _shaped(compute.get("extendedResources"), ("resource", "quantity")) if not item.get("exclude")
+    }
+    resources |= {"extended": extended} if extended else {}
     fields: dict[str, Json] = {"resources": resources} if resources else {}
     return fields | ({"large_shm": compute["largeShmRequest"]} if isinstance(compute.get("largeShmRequest"), bool) else {})
 
 
+def _told_toleration(item: Mapping[str, Json]) -> Json:
+    """As short as it can be written."""
+    told: dict[str, Json] = {"key": item["key"]}
+    told |= {"operator": "Exists"} if item.get("operator") == "Exists" else {"value": item.get("value") or ""}
+    told |= {"effect": item["effect"]} if item.get("effect") not in (None, _EVERY) else {}
+    return told | ({"toleration_seconds": item["seconds"]} if item.get("seconds") is not None else {})
+
+
 def _told_security(security: Mapping[str, Json]) -> dict[str, Json]:
     fields: dict[str, Json] = {key: security[theirs] for key, theirs in _SECURITY.items() if security.get(theirs) is not None}
+    if isinstance(text := security.get("supplementalGroups"), str) and text:
+        fields["supplemental_groups"] = [_number(group.strip()) for group in text.split(",")]
     allowed = security.get("allowPrivilegeEscalation")
     return fields | ({"prevent_privilege_escalation": not allowed} if isinstance(allowed, bool) else {})
 
@@ -258,6 +314,11 @@ def _named(value: Json, key: str) -> dict[str, Json]:
 
 def _mapping(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
+
+
+def _number(text: str) -> Json:
+    """A whole number that a text is, else the text."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else text
 
 
 def _whole(value: Json) -> int | None:

@@ -76,6 +76,8 @@ def test_every_key_of_the_schema_belongs_to_an_api() -> None:
 def test_a_key_of_the_other_api_is_never_dropped() -> None:
     with pytest.raises(BackendError, match="has no suspended"):
         wire_body({"image": "a", "suspended": True}, "x", "team-a")
+    with pytest.raises(BackendError, match="has no extended"):
+        wire_body({"image": "a", "resources": {"cpu": 1, "extended": {"rdma/hca": 1}}}, "x", "team-a")
 
 
 # --- what a list says -------------------------------------------------------------------------------------------------

@@ -66,6 +66,8 @@ def test_the_schema_is_sound() -> None:
     ({"preemptible": True}, "warning: preemptible: preemptible has no effect on a training"),
     ({"job_name_prefix": "fit"}, "warning: job_name_prefix: job_name_prefix has no effect"),
     ({"job_name": "fit", "job_name_prefix": "fit"}, "warning: job_name_prefix: job_name_prefix has no effect"),
+    ({"tolerations": [{"key": "x", "value": "y"}]}, "tolerations: the job API (`api: jobs`) of Run:ai has no tolerations"),
+    ({"resources": {"extended": {"rdma/hca": 1}}}, "resources.extended: the job API (`api: jobs`) of Run:ai has no extended"),
     ({"suspended": True}, "suspended: the job API (`api: jobs`) of Run:ai has no suspended"),
     ({"nodes": 2}, "nodes: the job API (`api: jobs`) of Run:ai has no nodes"),
     ({"pvc": [{"path": "/d", "claim_name": "x"}]}, "pvc.0.claim_name: the job API (`api: jobs`) of Run:ai has no claim_name"),
@@ -92,9 +94,32 @@ def test_one_sentence_for_each_mistake(spec: dict[str, Json], said: str) -> None
     ({"pvc": [{"path": "/d", "claim_name": "x", "storage_class": "y"}]},
      'pvc.0.storage_class: "claim_name" and "storage_class" exclude each other'),
     ({"preemptible": True}, None),
+    ({"tolerations": [{"key": "x"}]}, 'tolerations.0: the key "value" is missing in item 1 of "tolerations"'),
+    ({"tolerations": [{"key": "x", "operator": "Exists", "value": "y"}]},
+     'tolerations.0.value: "operator" and "value" exclude each other'),
+    ({"tolerations": [{"key": "x", "operator": "Exists", "toleration_seconds": 5}]},
+     'tolerations.0: the key "effect" is missing in item 1 of "tolerations"'),
+    ({"tolerations": [{"key": "x", "operator": "Exists", "effect": "NoSchedule", "toleration_seconds": 5}]},
+     'tolerations.0.effect: "effect" must be NoExecute'),
+    ({"tolerations": [{"operator": "Exists"}]}, 'tolerations.0: the key "key" is missing in item 1 of "tolerations"'),
+    ({"supplemental_groups": [1]}, 'supplemental_groups: "supplemental_groups" needs "run_as_gid" beside it'),
+    ({"run_as_uid": 1, "uid_gid_source": "fromIdpToken"},
+     'uid_gid_source: "run_as_uid" and "uid_gid_source" exclude each other'),
+    ({"git": [{"repository": "https://u:p@example.com/x.git", "path": "/code"}]},
+     'git.0.repository: "repository" is not written as it must be'),
+    ({"git": [{"repository": "git@example.com:x.git", "path": "/code"}]}, None),
+    ({"git": [{"repository": "a", "path": "/c", "secret": {"name": "s", "method": "ssh-key", "user_key": "u"}}]},
+     'git.0.secret.user_key: "method" and "user_key" exclude each other'),
+    ({"resources": {"extended": {"gpu": 1}}}, 'resources.extended.gpu: the key "gpu" is not allowed here'),
 ])
 def test_the_other_api_has_other_keys(spec: dict[str, Json], said: str | None) -> None:
     assert told(spec, "workloads") == ([said] if said else [])
+
+
+def test_a_capability_is_one_of_those_that_the_service_knows() -> None:
+    assert told({"capabilities": ["IPC_LOCK", "SYS_PTRACE"]}, "workloads") == []
+    [said] = told({"capabilities": ["CAP_CHOWN"]}, "workloads")
+    assert said.startswith('capabilities.0: item 1 of "capabilities" must be one of AUDIT_CONTROL, ')
 
 
 @pytest.mark.parametrize("spec", [
@@ -123,7 +148,8 @@ def test_a_job_of_shared_words_moves_to_a_cluster_by_one_line() -> None:
         "retries": 2, "image_pull_policy": "Always", "ttl": "2h", "host_network": True,
     }
     more: dict[str, Json] = {"labels": {"team": "nlp"}, "priority_class": "high", "grace_period": "1m",
-                             "secrets": {"T": {"name": "hf", "key": "t"}}, "image_pull_secrets": ["registry"]}
+                             "secrets": {"T": {"name": "hf", "key": "t"}}, "image_pull_secrets": ["registry"],
+                             "tolerations": [{"key": "x", "value": "y", "effect": "NoExecute", "toleration_seconds": 9}]}
     kubernetes = SpecSchema(load_document("kubernetes"))
     assert told(spec) == told({**spec, **more}, "workloads") == []
     assert not list(kubernetes.problems({**spec, **more}))

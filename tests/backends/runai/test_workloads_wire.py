@@ -6,7 +6,7 @@ import pytest
 
 from jobform.backends.runai.drift import differences
 from jobform.backends.runai.type import TYPE
-from jobform.backends.runai.workloads_wire import KEYS, kind_of, mark_of, one_program, reported, wire_body
+from jobform.backends.runai.workloads_wire import KEYS, as_reported, kind_of, mark_of, reported, wire_body
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.protocols import Difference
@@ -43,6 +43,20 @@ FIELDS: list[tuple[dict[str, Json], dict[str, Json]]] = [
     ({"volume": {"/raid": "/data"}}, {"storage": {"hostPath": [{"path": "/raid", "mountPath": "/data", "readOnly": False}]}}),
     ({"nfs": [{"path": "/data", "server": "nfs.example.com", "export": "/x", "read_only": True}]},
      {"storage": {"nfs": [{"server": "nfs.example.com", "path": "/x", "mountPath": "/data", "readOnly": True}]}}),
+    ({"nfs": [{"path": "/data", "server": "nfs.example.com", "export": "/x"}]},
+     {"storage": {"nfs": [{"server": "nfs.example.com", "path": "/x", "mountPath": "/data", "readOnly": False}]}}),
+    ({"git": [{"path": "/code", "repository": "https://github.com/acme/train.git", "branch": "main", "revision": "9f1c2d0",
+               "secret": {"name": "git", "method": "password", "user_key": "user", "password_key": "token"}}]},
+     {"storage": {"git": [{
+         "path": "/code", "repository": "https://github.com/acme/train.git", "branch": "main", "revision": "9f1c2d0",
+         "secretRef": {"name": "git", "authenticationMethod": "password", "secretKeyOfUser": "user",
+                       "secretKeyOfPassword": "token"}}]}}),
+    ({"git": [{"path": "/code", "repository": "git@github.com:acme/train.git", "secret": {"name": "git", "method": "ssh-key"}}]},
+     {"storage": {"git": [{"path": "/code", "repository": "git@github.com:acme/train.git",
+                           "secretRef": {"name": "git", "authenticationMethod": "ssh-key"}}]}}),
+    ({"resources": {"extended": {"rdma/hca": 1, "acme.example/fpga": 2}}},
+     {"compute": {"extendedResources": [{"resource": "rdma/hca", "quantity": "1"},
+                                        {"resource": "acme.example/fpga", "quantity": "2"}]}}),
     ({"ports": [{"container": 80, "external": 30080}], "service_type": "nodeport"},
      {"ports": [{"container": 80, "external": 30080, "serviceType": "NodePort"}]}),
     ({"ports": [{"container": 80}], "service_type": "loadbalancer"},
@@ -51,6 +65,18 @@ FIELDS: list[tuple[dict[str, Json], dict[str, Json]]] = [
     ({"prevent_privilege_escalation": True}, {"security": {"allowPrivilegeEscalation": False}}),
     ({"run_as_uid": 1000, "run_as_gid": 100},
      {"security": {"runAsUid": 1000, "runAsGid": 100, "uidGidSource": "custom"}}),
+    ({"run_as_gid": 100, "supplemental_groups": [2000, 3000]},
+     {"security": {"runAsGid": 100, "supplementalGroups": "2000,3000", "uidGidSource": "custom"}}),
+    ({"uid_gid_source": "fromIdpToken", "run_as_non_root": True, "read_only_root_filesystem": True,
+      "capabilities": ["IPC_LOCK"], "seccomp_profile": "RuntimeDefault"},
+     {"security": {"uidGidSource": "fromIdpToken", "runAsNonRoot": True, "readOnlyRootFilesystem": True,
+                   "capabilities": ["IPC_LOCK"], "seccompProfileType": "RuntimeDefault"}}),
+    ({"tolerations": [{"key": "dedicated", "value": "training"}, {"key": "spot", "operator": "Exists", "effect": "NoSchedule"},
+                      {"key": "drain", "operator": "Equal", "value": "", "effect": "NoExecute", "toleration_seconds": 60}]},
+     {"tolerations": [
+         {"key": "dedicated", "operator": "Equal", "effect": "Any", "value": "training"},
+         {"key": "spot", "operator": "Exists", "effect": "NoSchedule"},
+         {"key": "drain", "operator": "Equal", "effect": "NoExecute", "value": "", "seconds": 60}]}),
     ({"node_type": "dgx", "node_pools": ["a", "b"]}, {"nodeType": "dgx", "nodePools": ["a", "b"]}),
     ({"labels": {"team": "vision"}}, {"labels": [{"name": "team", "value": "vision"}]}),
     ({"annotations": {"acme.example/owner": "me"}}, {"annotations": [{"name": "acme.example/owner", "value": "me"}]}),
@@ -82,7 +108,7 @@ def test_each_field_is_sent_and_read_back(spec: dict[str, Json], sent: dict[str,
         "name": "fit-1", "projectId": "4501", "clusterId": "71f69d83-ba66-4822-adf5-55ce55efd210",
         "spec": {"image": "python:3.12", **sent}, **({"masterSpecSameAsWorker": True} if distributed else {}),
     }
-    assert list(differences(one_program(whole), reported(body["spec"]))) == []
+    assert list(differences(as_reported(whole), reported(body["spec"]))) == []
 
 
 def test_every_key_of_this_api_is_tested() -> None:
@@ -105,8 +131,11 @@ def test_the_mark_stands_beside_the_users_annotations() -> None:
 SPEC: dict[str, Json] = {
     "image": "python:3.12", "command": ["python", "a b.py"], "env": {"A": "1", "B": "2"}, "labels": {"team": "vision"},
     "resources": {"cpu": "500m", "memory": "8G", "gpu": {"count": 2}}, "ttl": "2h", "pvc": [{"path": "/data", "size": "3G"}],
-    "ports": [{"container": 80}],
+    "ports": [{"container": 80}], "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "training"}],
+    "capabilities": ["IPC_LOCK"], "git": [{"path": "/code", "repository": "https://github.com/acme/train.git", "revision": "v1"}],
 }
+DEDICATED: dict[str, Json] = {"key": "dedicated", "operator": "Equal", "value": "training", "effect": "Any"}
+CODE: dict[str, Json] = {"path": "/code", "repository": "https://github.com/acme/train.git", "revision": "v1"}
 
 
 @pytest.mark.parametrize(("change", "path", "value"), [
@@ -119,12 +148,17 @@ SPEC: dict[str, Json] = {
     ({"compute": {"cpuCoreRequest": 0.5, "cpuMemoryRequest": "8G", "gpuDevicesRequest": 4}}, ("resources", "gpu", "count"), 4),
     ({"autoDeletionTimeAfterCompletionSeconds": 60}, ("ttl",), "60s"),
     ({"storage": {"pvc": [{"path": "/other"}]}}, ("pvc", "[path=/data]"), None),
+    ({"storage": {"git": [{**CODE, "revision": "v2"}]}}, ("git", "[path=/code]", "revision"), "v2"),
+    ({"tolerations": [{**DEDICATED, "value": "x"}]}, ("tolerations",), [{"key": "dedicated", "value": "x"}]),
+    ({"tolerations": [{**DEDICATED, "effect": "NoSchedule"}]}, ("tolerations",),
+     [{"key": "dedicated", "value": "training", "effect": "NoSchedule"}]),
+    ({"security": {"capabilities": ["CHOWN"]}}, ("capabilities",), ["CHOWN"]),
     ({"ports": [{"container": 81}]}, ("ports", "[container=80]"), None),
 ])
 def test_drift(change: dict[str, Json], path: tuple[str, ...], value: Json) -> None:
     wire = wire_body(SPEC, "n", "1", "c", {})["spec"]
     assert isinstance(wire, dict)
-    found = list(differences(one_program(SPEC), reported({**wire, **change})))
+    found = list(differences(as_reported(SPEC), reported({**wire, **change})))
     assert found == [Difference(path, value, value is not None)]
 
 
@@ -132,6 +166,9 @@ def test_drift(change: dict[str, Json], path: tuple[str, ...], value: Json) -> N
     {"compute": {"cpuCoreRequest": 0.5, "cpuMemoryRequest": "8000M", "gpuDevicesRequest": 2, "gpuPortionRequest": 1.0}},
     {"image": None}, {"priorityClass": "low"},
     {"labels": [{"name": "team", "value": "vision"}, {"name": "policy", "value": "x"}]}, {"labels": None}, {"compute": None},
+    {"tolerations": None}, {"security": {"capabilities": ["CHOWN", "IPC_LOCK"]}},
+    {"tolerations": [{"key": "policy", "operator": "Exists", "effect": "NoSchedule"}, DEDICATED]},
+    {"tolerations": [{**DEDICATED, "effect": "NoExecute"}, DEDICATED, {**DEDICATED, "value": "x", "exclude": True}]},
     {"storage": {"pvc": [{"path": "/data", "claimName": "generated-1"}]}}, {"security": {}},
     {"environmentVariables": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"},
                               {"name": "C", "value": "3", "exclude": True}]},
@@ -139,7 +176,7 @@ def test_drift(change: dict[str, Json], path: tuple[str, ...], value: Json) -> N
 def test_what_is_no_drift(change: dict[str, Json]) -> None:
     wire = wire_body(SPEC, "n", "1", "c", {})["spec"]
     assert isinstance(wire, dict)
-    assert list(differences(one_program(SPEC), reported({**wire, **change}))) == []
+    assert list(differences(as_reported(SPEC), reported({**wire, **change}))) == []
 
 
 def test_a_secret_is_never_compared() -> None:
@@ -148,22 +185,29 @@ def test_a_secret_is_never_compared() -> None:
     assert list(differences(spec, fields)) == [Difference(("env", "A"), "2")]
 
 
-STRANGE: list[Any] = [None, 3, "x", [], {}, [1], [None], {"a": 1}, [{"name": 3, "value": []}], True, -1, 1e400]
+STRANGE: list[Any] = [
+    None, 3, "x", [], {}, [1], [None], {"a": 1}, [{"name": 3, "value": []}], True, -1, 1e400, "1,,x", "9" * 5000,
+    [{"key": "x", "value": [], "seconds": {}, "effect": 3}], [{"resource": "x", "quantity": "9" * 5000}],
+    [{"repository": "x", "path": "y", "branch": []}],
+]
 
 
 @pytest.mark.parametrize("key", [
     "image", "command", "args", "environmentVariables", "labels", "annotations", "compute", "storage", "security", "ports",
-    "preemptibility", "autoDeletionTimeAfterCompletionSeconds", "backoffLimit", "nodePools",
+    "preemptibility", "autoDeletionTimeAfterCompletionSeconds", "backoffLimit", "nodePools", "tolerations",
 ])
 def test_strange_values_are_read_without_a_fault(key: str) -> None:
     wire: Any = wire_body(SPEC, "n", "1", "c", {})["spec"]
     for value in STRANGE:
-        list(differences(one_program(SPEC), reported({**wire, key: value})))
+        list(differences(as_reported(SPEC), reported({**wire, key: value})))
         mark_of({**wire, key: value})
     for part in ("compute", "storage", "security"):
-        for inner in ("gpuDevicesRequest", "gpuPortionRequest", "cpuCoreRequest", "pvc", "hostPath", "allowPrivilegeEscalation"):
+        for inner in (
+            "gpuDevicesRequest", "gpuPortionRequest", "cpuCoreRequest", "pvc", "hostPath", "git", "allowPrivilegeEscalation",
+            "supplementalGroups", "capabilities", "extendedResources",
+        ):
             for value in STRANGE:
-                list(differences(one_program(SPEC), reported({**wire, part: {inner: value}})))
+                list(differences(as_reported(SPEC), reported({**wire, part: {inner: value}})))
 
 
 @pytest.mark.parametrize("value", STRANGE)
