@@ -16,6 +16,7 @@ from tests.cluster.api import Access, Api
 from tests.cluster.binaries import StartFailed
 from tests.cluster.certificates import of_user
 from tests.cluster.control import CLIENT_AUTHORITY
+from tests.cluster.issuer import Issuer
 from tests.cluster.kwok import PORT, add_nodes
 from tests.cluster.node import POOL as REAL
 from tests.cluster.policy import available, lacking
@@ -88,6 +89,11 @@ class Cluster:
         certificate, key = of_user(self.folder / CLIENT_AUTHORITY, user, days)
         access = Access(self.access.server, self.access.authority, certificate=certificate, key=key)
         return access.write(Path(self._scratch.name) / f"{secrets.token_hex(4)}.kubeconfig", namespace=namespace)
+
+    @property
+    def issuer(self) -> Issuer:
+        """The issuer of OpenID Connect whose tokens it takes."""
+        return Issuer.of(self.folder)
 
     def with_node(self) -> "Cluster":
         """The same cluster, whose namespaces are now those of a node with real containers and 8 GPUs that do not exist.

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from tests.cluster.api import Access
 from tests.cluster.binaries import StartFailed, Unavailable
-from tests.cluster.certificates import make_authority
+from tests.cluster.certificates import make_authority, self_signed
+from tests.cluster.issuer import PAIR, PORT, Issuer
 from tests.cluster.processes import Child, free_port, start
 
 MASTERS = "system:masters"
@@ -54,9 +56,7 @@ AUDIT_POLICY = {
 CLIENT_AUTHORITY = "client-authority"
 """Of the files, without their endings, that make client certificates; see `certificates.py`."""
 
-ISSUERS = "issuers.json"
-"""The issuers of OpenID Connect that the API server believes: it reads the file again when it changes; see `issuer.py`."""
-
+ROOT = Path(__file__).parents[2]
 READY_TIMEOUT = 60.0
 
 
@@ -69,12 +69,15 @@ class ControlPlane:
     etcd_port: int = field(default_factory=free_port)
     peer_port: int = field(default_factory=free_port)
     port: int = field(default_factory=free_port)
+    issuer_port: int = field(default_factory=free_port)
     _children: dict[str, Child] = field(default_factory=dict)
 
     def start(self) -> None:
         """Returns when the API answers /readyz and the default service account is there, which pods need."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_secrets()
+        command = [sys.executable, "-m", "tests.cluster.issuer", self.directory, str(self.issuer_port)]
+        self._children["issuer"] = start(command, self.directory, "issuer", os.environ | {"PYTHONPATH": str(ROOT)})
         self._run("etcd", *self._etcd())
         self.start_apiserver()
         self._run("kube-controller-manager", *self._controller_manager(self.kubeconfig("system:kube-controller-manager")))
@@ -111,6 +114,11 @@ class ControlPlane:
             child.stop(patience=2)
 
     @property
+    def issuer(self) -> Issuer:
+        """Whose tokens the API server takes."""
+        return Issuer(self.directory, self.issuer_port)
+
+    @property
     def dead(self) -> list[Child]:
         """Parts that ended by themselves."""
         return [child for child in self._children.values() if not child.running]
@@ -144,12 +152,13 @@ class ControlPlane:
         public = self.directory / "sa.pub"
         subprocess.run([openssl, "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         subprocess.run([openssl, "rsa", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
-        make_authority(openssl, self.directory / CLIENT_AUTHORITY)
+        make_authority(self.directory / CLIENT_AUTHORITY)
+        self_signed(self.directory, Path(PAIR[0]).stem)
         tokens = {user: secrets.token_hex(16) for user in USERS}
         rows = [f'{tokens[user]},{user},{user},"{group}"' for user, group in USERS.items()]
         contents = {
             "tokens.json": json.dumps(tokens), "tokens.csv": "\n".join(rows), "audit-policy.yaml": json.dumps(AUDIT_POLICY),
-            ISSUERS: json.dumps({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": []}),
+            PORT: str(self.issuer_port),
         }
         for name, content in contents.items():
             with os.fdopen(os.open(self.directory / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -175,7 +184,7 @@ class ControlPlane:
             "--enable-admission-plugins=PodNodeSelector,PodTolerationRestriction",
             f"--audit-policy-file={here / 'audit-policy.yaml'}", f"--audit-log-path={here / 'audit.log'}",
             "--audit-log-maxsize=4000",
-            f"--client-ca-file={here / CLIENT_AUTHORITY}.crt", f"--authentication-config={here / ISSUERS}",
+            f"--client-ca-file={here / CLIENT_AUTHORITY}.crt", *self.issuer.arguments(),
         ]
 
     def _controller_manager(self, kubeconfig: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What Kueue says of a job that it holds back: its Workload objects, by the uid of the job.
 
-Sources: the Workload type of kueue.x-k8s.io, and what a real Kueue shows in each case (conditions, reasons, messages).
+Sources: the Workload type of kueue.x-k8s.io, what a real Kueue shows in each case (conditions, reasons, messages), and for
+positions PendingWorkloadsSummary of visibility.kueue.x-k8s.io, which counts from 0.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +17,9 @@ from jobform.model.values import Json
 JOB_UID = "kueue.x-k8s.io/job-uid"
 APIS = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
 _POSITIONS = ("visibility.kueue.x-k8s.io/v1beta2", "visibility.kueue.x-k8s.io/v1beta1")
+_POSITION_TIMEOUT = 3.0
+"""Seconds for the positions in one queue: an API server waits up to 60 for whom it forwards to."""
+
 _AT_ONCE = 40
 """Uids in one selector, so that the URL stays short."""
 
@@ -89,17 +93,18 @@ def held(obj: Mapping[str, Json], known: Queued | None, served: bool) -> str:
 
 
 def _placed(site: Site, namespace: str, found: dict[str, Queued]) -> Mapping[str, Queued]:
-    """The same with positions, where Kueue serves them."""
-    api = next((api for api in _POSITIONS if (api, "LocalQueue") in site.client.served()), None)
-    queues = {each.queue for each in found.values() if each.waiting and each.queue}
-    if api is None or not queues:
-        return found
+    """The same with positions, where Kueue serves them: they are one more word in a line, worth neither a failure nor a wait."""
+    offered = {api for api, _ in site.client.served()}  # its kinds have other names than the resources that hold them
+    api = next((api for api in _POSITIONS if api in offered), None)
     place: dict[str, int] = {}
-    for queue in sorted(queues):
+    for queue in sorted({each.queue for each in found.values() if each.waiting and each.queue}) if api else ():
+        path = object_path(api or "", "localqueues", namespace, queue, "pendingworkloads")
         try:
-            body = site.client.get(object_path(api, "localqueues", namespace, queue, "pendingworkloads")).body
-        except KubeError:  # a position is worth no failure: it is one more word in a line
-            continue
+            body = site.client.request("GET", path, timeout=_POSITION_TIMEOUT, repeatable=False).body
+        except KubeError as error:
+            if error.status == 404:  # nobody has made this queue
+                continue
+            break  # it may not be asked, or has no answer: not for another queue either
         items = body.get("items")
         for item in items if isinstance(items, list) else []:
             position = number(item, "positionInLocalQueue")

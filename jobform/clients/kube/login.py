@@ -113,7 +113,7 @@ def _from_kubeconfig(paths: list[Path], settings: KubeSettings, environ: Mapping
     if not server:
         raise refused(f"{source} has no server")
     user, expires = _with_plugin(user, cluster, settings, environ, source)
-    proof = _proof(user, paths, name, environ, source)
+    proof = _proof(user, paths, name, environ, source, settings.plugin)
     trust = _trust(server, environ, cluster, user, source)
     namespace = settings.namespace or context.text("namespace") or "default"
     told_by = "the setting `namespace`" if settings.namespace else source if context.text("namespace") else "the default"
@@ -149,12 +149,14 @@ def _as_user(status: Mapping[str, Any]) -> dict[str, str]:
     return given
 
 
-def _proof(user: Entry, paths: list[Path], context: str, environ: Mapping[str, str], source: str) -> Callable[[], str]:
+def _proof(
+    user: Entry, paths: list[Path], context: str, environ: Mapping[str, str], source: str, limit: float,
+) -> Callable[[], str]:
     """How the authorization header is made. A file of a token goes before a token beside it, as long as it can be read."""
     if user.content.get("auth-provider") is not None:
         from jobform.clients.kube.provider import provided
 
-        return provided(user, paths, context, environ, source)
+        return provided(user, paths, context, environ, source, limit)
     token, file = user.text("token"), user.file("tokenFile")
     if file is not None:
         return lambda: f"Bearer {_token_in(file, token, source)}"

@@ -41,7 +41,7 @@ class Trust:
                 for path, text in zip(pair, (self.certificate, self.key or ""), strict=True):
                     path.touch(0o600)
                     path.write_text(text, "utf-8")
-                context.load_cert_chain(*pair)
+                context.load_cert_chain(*pair, password=_locked)
         return context
 
     def proxy_for(self, server: str) -> str:
@@ -72,6 +72,11 @@ class Trust:
         headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return urllib3.ProxyManager(bare, proxy_headers=headers, **given)  # type: ignore[arg-type]  # each by its own type
+
+
+def _locked() -> str:
+    """In place of OpenSSL's question at the terminal, which nobody may be there to answer. kubectl takes no such key either."""
+    raise ValueError("its client key is locked with a pass phrase: give the key without one")
 
 
 def _socket_options() -> list[tuple[int, int, int]]:

@@ -1,10 +1,13 @@
 """Where the server and the credentials come from."""
 
 import base64
+import fcntl
 import json
 import os
+import pty
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +23,7 @@ from jobform.clients.kube.login import Login, log_in
 from jobform.clients.kube.settings import KubeSettings
 from jobform.testing.clock import ManualClock
 from tests.clients.kube.faulty import Faulty, Reply, Seen, reply, status
+from tests.cluster.certificates import self_signed
 
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 
@@ -329,6 +333,32 @@ def test_a_plugin_may_give_a_certificate(tmp_path: Path) -> None:
     trust = login(path).trust
     assert (trust.certificate, trust.key) == (PEM, "KEY\n")
     assert "KEY" not in repr(trust)
+
+
+def test_a_key_that_is_locked_is_refused_and_nobody_is_asked_for_its_pass_phrase(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    locked = tmp_path / "locked"
+    command = ["openssl", "ec", "-in", str(key), "-aes128", "-passout", "pass:hunter2", "-out", str(locked)]
+    subprocess.run(command, check=True, capture_output=True)
+    path = write(tmp_path / "c", user={"client-certificate": str(certificate), "client-key": str(locked)})
+    master, terminal = pty.openpty()
+    code = f"""if True:
+        from jobform.clients.kube.client import KubeClient
+        from jobform.clients.kube.errors import KubeError
+        from jobform.clients.kube.settings import KubeSettings
+        try:
+            KubeClient.open(KubeSettings(kubeconfig={str(path)!r}), {{}})
+        except KubeError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60,
+        check=True, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
+    )
+    os.close(master)
+    os.close(terminal)
+    assert "context c of" in done.stdout
+    assert "its client key is locked with a pass phrase" in done.stdout
 
 
 def test_an_auth_provider_that_nobody_knows_is_no_anonymous_request(tmp_path: Path) -> None:
