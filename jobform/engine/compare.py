@@ -324,7 +324,8 @@ def drift_seen(
         changes.append(FieldChange(
             dotted_field(one.path),
             None if before is _MISSING else before,  # type: ignore[arg-type]  # JSON by construction
-            one.value, before is not _MISSING, one.present, "actual", rule.class_, rule.mutable, rule.sensitive, rule.reason,
+            one.value, before is not _MISSING, one.present, "actual", rule.class_, "always" if one.settable else rule.mutable,
+            rule.sensitive, rule.reason,
             by=one.by, ignored=any(_matches(pattern, one.path) for pattern in patterns),
         ))
     return tuple(changes)

@@ -174,7 +174,13 @@ def _applied(state: State, addresses: Mapping[Ref, str], ref: Ref) -> Mapping[st
 
 def _compare(backend: Backend, address: str, spec: Mapping[str, Json], actual: Actual, sights: Sights) -> None:
     if isinstance(backend, Comparing):
-        found = tuple(backend.differences(spec, actual))
+        try:
+            found = tuple(backend.differences(spec, actual))
+        except BackendError as error:
+            raise FailedError.of(
+                "read_failed", f"{address} could not be compared: {error.summary}", detail=error.detail, address=address,
+                hint="nothing was changed; try again",
+            ) from error
         if found:
             sights.differences[address] = found
     elif actual.fields:

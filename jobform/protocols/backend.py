@@ -213,12 +213,14 @@ class Difference:
     """One field of an applied spec whose present value is not the applied one. path: in the spec.
 
     present: whether the field exists now, and then its value. by: who set it, as the service calls them, "" when it does not say.
+    settable: an update sets it back while the run goes on, also where a change that is declared needs another attempt.
     """
 
     path: Path
     value: Json = None
     present: bool = True
     by: str = ""
+    settable: bool = False
 
 
 @runtime_checkable
@@ -226,7 +228,10 @@ class Comparing(Protocol):
     """A backend that tells drift itself, from what its service records, instead of reporting `Actual.fields`."""
 
     def differences(self, spec: Mapping[str, Json], actual: Actual) -> Iterable[Difference]:
-        """Where the present differs from the applied spec because somebody else changed it. Makes no calls."""
+        """Where the present differs from the applied spec because somebody else changed it.
+
+        It may ask for what the last `read` did not need, for all of its runs at once. Raises BackendError.
+        """
 
 
 @runtime_checkable

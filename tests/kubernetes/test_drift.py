@@ -114,6 +114,49 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     assert play.live("ignored")["spec"]["activeDeadlineSeconds"] == 60
 
 
+def test_a_companion_that_somebody_changes_is_set_back_while_its_job_has_not_ended(play: Stage) -> None:
+    """It is part of what the job runs with. What has succeeded has succeeded with what it had."""
+    configs = f"/api/v1/namespaces/{play.namespace}/configmaps"
+
+    def brought(name: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"lr": "0.1"}}
+
+    def waiting(name: str) -> dict[str, Any]:
+        made = document(name)
+        made["spec"]["template"]["spec"]["schedulerName"] = "nobody"
+        return made
+
+    jobs = {
+        "runs": inline(brought("of-runs"), document("runs")), "waits": inline(brought("of-waits"), waiting("waits")),
+        "over": inline(brought("of-over"), document("over", end="")),
+        "left": inline(brought("of-left"), document("left"), ignore_drift=["objects.ConfigMap/of-left.data"]),
+        "gone": inline(brought("of-gone"), document("gone")),
+    }
+    play.declare(jobs)
+    play.begin()
+    play.running("runs", "left", "gone")
+    play.reach({"over": "succeeded", "waits": "pending"})
+    play.begin()
+    for name in ("runs", "waits", "over", "left"):
+        play.patch(f"{configs}/of-{name}", {"data": {"lr": "0.2"}}, "kubectl-edit")
+    play.api.delete(f"{configs}/of-gone")
+    made = play.changes()
+    assert {name: (each["action"], each["reason"]) for name, each in made.items()} == {
+        "runs": ("update", "drifted"), "waits": ("update", "drifted"), "over": ("no-op", "unchanged"),
+        "left": ("no-op", "in_progress"), "gone": ("no-op", "drifted"),
+    }
+    (field,) = made["runs"]["fields"]
+    assert field["path"] == "spec.objects.ConfigMap/of-runs.data.lr"
+    assert (field["before"], field["after"], field["by"]) == ("0.1", "0.2", "kubectl-edit")
+    play.begin()
+    assert play.judged(expect=0)["runs"] == ("no-op", "in_progress")
+    values = {name: play.api.get(f"{configs}/of-{name}")["data"]["lr"] for name in ("runs", "waits", "over", "left")}
+    assert values == {"runs": "0.1", "waits": "0.1", "over": "0.2", "left": "0.2"}
+    jobs["runs"] = inline(brought("of-runs") | {"data": {"lr": "0.3"}}, document("runs"))
+    play.declare(jobs)
+    assert play.judged()["runs"] == ("block", "live"), "what is declared anew needs another attempt"
+
+
 def test_a_server_that_was_started_again_changes_nothing(own_cluster: Cluster, tmp_path: Any, warm: Any) -> None:
     stage = Stage(tmp_path / "project", own_cluster, own_cluster.namespace(), warm=warm)
     stage.declare({"own": image_job(), "whole": inline(document())})

@@ -25,7 +25,7 @@ from tests.cluster.proxy import (
     html,
     refuse,
 )
-from tests.kubernetes.stage import Stage, image_job, inline
+from tests.kubernetes.stage import Stage, document, image_job, inline
 from tests.support import Result, Warm
 
 
@@ -285,6 +285,31 @@ def test_a_server_that_stays_broken_leaves_nothing_unknown(wire: Stage, proxy: P
     proxy.forget()
     wire.begin()
     wire.plan()
+
+
+BROUGHT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+
+
+@pytest.mark.parametrize("fault", ["denied", "error-before"])
+@pytest.mark.parametrize("then", ["destroy", "removed"])
+def test_a_submission_that_failed_leaves_no_companion(wire: Stage, proxy: Proxy, fault: str, then: str) -> None:
+    """Also when it cannot be removed at once: the next command does it, even if that only removes the job."""
+    wire.settings["timeout"] = "1s"
+    wire.environ["JOBFORM_SECRET_KEY"] = "hunter2-and-then-some"
+    keeps = image_job(nodes=2, env={"KEY": "{{ secret('KEY') }}"})
+    wire.declare({"whole": inline(BROUGHT, document("whole")), "keeps": keeps, "other": image_job()})
+    proxy.rule(DENIED if fault == "denied" else ONCE[fault], "PATCH", r"/jobs/(whole|keeps)(?!.*dryRun)", count=-1)
+    proxy.rule(ONCE["error-before"], "DELETE", "/configmaps/settings", count=-1)
+    wire.begin("--parallelism", "1", expect=7)
+    assert wire.objects("secrets", "services") == []
+    assert [each["metadata"]["name"] for each in wire.objects("configmaps")] == ["settings"]
+    assert wire.judged(expect=0)["whole"] == ("create", "new"), "accepted, and nothing was submitted"
+    proxy.forget()
+    wire.declare({"other": image_job()})
+    done = wire.run(*(("destroy",) if then == "destroy" else ("apply", "--detach")), "--auto-approve")
+    assert done.exit == 0, done
+    assert wire.objects("secrets", "services", "configmaps") == []
+    assert len(wire.api.items(wire.path)) == (0 if then == "destroy" else 1)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from jobform.backends.kubernetes import (
     submit,
     update,
 )
+from jobform.backends.kubernetes.beside import Beside
 from jobform.backends.kubernetes.identity import mark_of, remade
 from jobform.backends.kubernetes.logs import Logs
 from jobform.backends.kubernetes.names import ADDRESS
@@ -62,6 +63,7 @@ class KubernetesBackend:
         self._site = site
         self._logs = Logs(site)
         self._reader = Reader(site, self._logs.hold)
+        self._beside = Beside(site)
 
     def close(self) -> None:
         """End what runs in the background. The backend can still be used."""
@@ -73,6 +75,7 @@ class KubernetesBackend:
             return scope.prove(self._site.client, self._site.namespace)
 
     def read(self, refs: Collection[Ref]) -> Mapping[Ref, Actual | Gone | ReadError]:
+        self._beside.anew(refs)
         return self._reader.read(refs)
 
     def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
@@ -105,7 +108,7 @@ class KubernetesBackend:
         leftovers.abandon(self._site, mark, kept)
 
     def differences(self, spec: Mapping[str, Json], actual: Actual) -> Iterable[Difference]:
-        """What others changed since it was applied, by the managed fields of the object."""
+        """What others changed since it was applied, in the workload and beside it, by the managed fields of the objects."""
         if not isinstance(actual.native, bytes):
             return ()
         try:
@@ -114,7 +117,10 @@ class KubernetesBackend:
             raise BackendError("what the cluster said of a job cannot be read", str(error)[:200]) from error
         obj = live if isinstance(live, dict) else {}
         mark = remade(mark_of(obj), text(mapping(obj, "metadata", "annotations"), ADDRESS), text(obj, "metadata", "name"))
-        return differences.differences(self._site.composed(Submission(mark.address, dict(spec)), mark), obj)
+        composed = self._site.composed(Submission(mark.address, dict(spec)), mark)
+        found = differences.differences(composed, obj)
+        with refused(f"what stands beside {mark.name} could not be read"):
+            return [*found, *self._beside.differences(composed, obj)] if composed.companions else found
 
     def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
         return preflight.preflight(self._site, intended, parallelism)

@@ -5,6 +5,7 @@ value. What the server, a webhook or an autoscaler fills in was never applied, s
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from jobform.backends.kubernetes.names import LABELS, MARK
 from jobform.model.errors import BackendError
 from jobform.model.units import parse_quantity
 from jobform.model.values import Json, Path
-from jobform.protocols import Difference
+from jobform.protocols import UNKNOWN_TEXT, Difference
 
 _IDENTITY = frozenset({"apiVersion", "kind", "status", "metadata"})
 _LABELS = ("metadata", "labels")
@@ -33,13 +34,17 @@ _LONGEST_NAME = 128
 """Of a field manager, by the API's own rule."""
 
 
+_UNKNOWN_DATA = b64encode(UNKNOWN_TEXT.encode()).decode()
+
+
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A part of the object whose present value is not the applied one. present: whether it exists."""
+class Found:
+    """A part of the object whose present value is not the applied one. present: whether it exists; want: what was applied."""
 
     steps: Steps
     value: Json = None
     present: bool = True
+    want: Json = None
 
 
 def differences(composed: Composed, native: bytes | Mapping[str, Json]) -> list[Difference]:
@@ -50,21 +55,26 @@ def differences(composed: Composed, native: bytes | Mapping[str, Json]) -> list[
     live = _parsed(native) if isinstance(native, bytes) else dict(native)
     metadata = live.get("metadata")
     owned = owners(metadata.get("managedFields") if isinstance(metadata, dict) else None)
-    gone = lost(_applied(composed.workload), owned.ours)
-    if not gone:
-        return []
     told: dict[Path, Difference] = {}
     marked = _look(live, _MARK) == _look(composed.workload, _MARK)
-    for steps, want in gone:
-        if not marked and steps[:2] == _LABELS and steps[-1] in LABELS:
+    for found, by in found_in(applied(composed.workload), live, owned):
+        if not marked and found.steps[:2] == _LABELS and found.steps[-1] in LABELS:
             continue  # without its mark what the other labels of ours should be is not known
-        for found in _compare(want, *_look(live, steps), steps, owned):
-            by = owned.of(found.steps)
-            if not _is_automatic(composed, found.steps, by):
-                path = _spec_path(composed, found.steps)
-                name = _printable(by[0].manager) if by else ""
-                told.setdefault(path, Difference(path, found.value, found.present, name))
+        if not _is_automatic(composed, found.steps, by):
+            path = _spec_path(composed, found.steps)
+            told.setdefault(path, Difference(path, found.value, found.present, printable(by[0].manager) if by else ""))
     return list(told.values())
+
+
+def found_in(want: dict[str, Json], live: Json, owned: Owners) -> Iterator[tuple[Found, tuple[Entry, ...]]]:
+    """Where an object differs from what was applied because somebody else changed it, and who owns that now, the last one first.
+
+    Where jobform owns nothing at all, as in a run that is taken over, what is not known yet has nothing to be compared with.
+    """
+    for steps, part in lost(want, owned.ours):
+        for found in _compare(part, *_look(live, steps), steps, owned):
+            if owned.ours or not _is_open(found.want):
+                yield found, owned.of(found.steps)
 
 
 def same(want: Json, have: Json, *, quantity: bool = False) -> bool:
@@ -110,8 +120,8 @@ def _parsed(native: bytes) -> dict[str, Json]:
     return live
 
 
-def _applied(workload: Manifest) -> dict[str, Json]:
-    """The fields of a workload that can be owned and differ."""
+def applied(workload: Manifest) -> dict[str, Json]:
+    """The fields of an object that can be owned and differ."""
     fields = {name: value for name, value in workload.items() if name not in _IDENTITY}
     metadata = workload.get("metadata")
     if isinstance(metadata, dict):
@@ -139,7 +149,7 @@ def _look(live: Json, steps: Steps) -> tuple[Json, bool]:
     return live, True
 
 
-def _compare(want: Json, have: Json, present: bool, steps: Steps, owned: Owners) -> Iterator[_Found]:
+def _compare(want: Json, have: Json, present: bool, steps: Steps, owned: Owners) -> Iterator[Found]:
     """Where `have` lacks or contradicts `want`, as deep as the server tells fields apart. What it has beyond is no matter."""
     if want is None:
         return  # null asks for nothing to be there: the server's default is not known here
@@ -163,9 +173,9 @@ def _compare(want: Json, have: Json, present: bool, steps: Steps, owned: Owners)
             return
     if not present:
         if want not in ({}, []):  # the server leaves out what is empty
-            yield _Found(steps, None, present=False)
+            yield Found(steps, None, present=False, want=want)
     elif not same(want, have, quantity=is_quantity(steps)):
-        yield _Found(steps, have)
+        yield Found(steps, have, want=want)
 
 
 def _is_automatic(composed: Composed, steps: Steps, by: tuple[Entry, ...]) -> bool:
@@ -185,5 +195,12 @@ def _spec_path(composed: Composed, steps: Steps) -> Path:
     return found or path
 
 
-def _printable(manager: str) -> str:
+def _is_open(value: Json) -> bool:
+    """Whether a value holds a placeholder, plain or as a Secret stores it."""
+    if isinstance(value, dict | list):
+        return any(map(_is_open, value.values() if isinstance(value, dict) else value))
+    return value in (UNKNOWN_TEXT, _UNKNOWN_DATA)
+
+
+def printable(manager: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in manager[:_LONGEST_NAME])
