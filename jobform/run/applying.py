@@ -15,6 +15,7 @@ from jobform.engine.refresh import Sights, abandon, observe, observe_orphans, re
 from jobform.model.change import Action, Plan
 from jobform.model.errors import LockHeldError
 from jobform.model.event import Event, Observed, RunEnded
+from jobform.protocols import Clock
 from jobform.run.approval import Approval, resumable, verify
 from jobform.run.bodies import Bodies
 from jobform.run.outcome import Outcome, outcome_of
@@ -217,16 +218,15 @@ def _drive(work: Work) -> Outcome:
             work.timed_out = True
             break
         work.observer.waiting(scheduler.live)
-        _pause(work, delay)
+        sleep(clock, delay, work.stop)
         delay = low if _later_step(work) else min(high, delay * 1.5)
     return conclude(work)
 
 
-def _pause(work: Work, seconds: float) -> None:
-    """Sleep in slices short enough for a signal to be answered at once."""
-    clock = work.session.runtime.clock
+def sleep(clock: Clock, seconds: float, stop: Stop) -> None:
+    """Wait, in slices short enough for a signal to be answered at once."""
     until = clock.monotonic() + seconds
-    while not work.stop.requested and (left := until - clock.monotonic()) > 0:
+    while not stop.requested and (left := until - clock.monotonic()) > 0:
         clock.sleep(min(left, 0.1))
 
 

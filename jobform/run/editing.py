@@ -1,7 +1,7 @@
 """Commands that act on one address: cancel, rerun, and the settling of what no machine can know."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -21,12 +21,14 @@ from jobform.model.state import Accepted, Attempt, Op, Record, RunChange, State
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, digest
 from jobform.protocols import Ref
-from jobform.run.applying import ApplyOptions, Observer, follow, record
+from jobform.run.applying import ApplyOptions, Observer, follow, record, sleep
 from jobform.run.outcome import Outcome
 from jobform.run.session import Session
 
 ORPHAN_PATIENCE = 60.0
 """Seconds that `cancel` waits for the end of a run which a removed job left behind."""
+
+_LONGEST_PAUSE = 5.0
 
 
 def select(state: State, selectors: Iterable[str]) -> list[str]:
@@ -61,7 +63,8 @@ def with_needs(state: State, addresses: Iterable[str]) -> frozenset[str]:
 def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, observer: Observer, stop: Stop) -> Outcome:
     """Stop the live or waiting attempts of these jobs and settle what was accepted of them.
 
-    The command itself is the explicit yes.
+    The command itself is the explicit yes. Raises FailedError, before anything is stopped, where it is not known whether there is
+    a run, and after all else was stopped, for what could not be.
     """
     wanted = list(selectors)
     chosen: list[str] = []
@@ -71,10 +74,18 @@ def cancel(session: Session, selectors: Iterable[str], options: ApplyOptions, ob
     def stop_all(manager: Manager) -> None:
         nonlocal withdrawn
         orphans.extend(text for text in wanted if text not in manager.state.jobs and _orphan(manager.state, text))
-        for address in orphans:
-            _cancel_orphan(session, address)
         chosen.extend(select(manager.state, [text for text in wanted if text not in orphans]))
-        withdrawn = len(orphans) + sum(_cancel(session, observer, address) for address in chosen)
+        unknown = [problem for address in chosen for problem in _unknown(manager.state.jobs[address], address)]
+        if unknown:
+            raise FailedError(unknown)
+        failed: list[Diagnostic] = []
+        for address in (*orphans, *chosen):  # what cannot be stopped keeps nothing else running
+            try:
+                withdrawn += _cancel_orphan(session, address) if address in orphans else _cancel(session, observer, address)
+            except FailedError as error:
+                failed += error.diagnostics
+        if failed:
+            raise FailedError(failed)
 
     outcome = follow(session, options, observer, stop, lambda address: address in chosen, stop_all)
     if not options.detach:
@@ -165,19 +176,21 @@ def _cancel(session: Session, observer: Observer, address: str) -> bool:
     accepted, last = entry.accepted, entry.last
     open_attempt = accepted is not None and accepted.settled is None and accepted.action in NEW_ATTEMPT
     retry = entry.desired is not None and retry_due(entry.desired.policy, entry.attempts) is not None
-    if entry.intent is not None:
-        raise FailedError.of(
-            "unknown_submission",
-            f"whether attempt {entry.intent.attempt} of {address} was submitted is not known yet",
-            address=address,
-            hint=f"jobform state resolve '{address}' --found ID | --not-submitted",
-        )
     if open_attempt or retry:
         record(session, observer, [Settled(address, at, "cancelled")])
     if last and not last.ended:
         _call(session, observer, address, last, Op.CANCEL)
         return False
     return open_attempt or retry
+
+
+def _unknown(entry: Record, address: str) -> Iterator[Diagnostic]:
+    if entry.intent is not None:
+        yield Diagnostic(
+            Severity.ERROR, "unknown_submission",
+            f"whether attempt {entry.intent.attempt} of {address} was submitted is not known yet",
+            "nothing was stopped", f"jobform state resolve '{address}' --found ID | --not-submitted", address=address,
+        )
 
 
 def _call(session: Session, observer: Observer, address: str, attempt: Attempt, op: Op) -> None:
@@ -211,7 +224,7 @@ def _orphan(state: State, address: str) -> bool:
     return tombstone is not None and tombstone.live
 
 
-def _cancel_orphan(session: Session, address: str) -> None:
+def _cancel_orphan(session: Session, address: str) -> bool:
     """Ask for the stop of the run that a removed job left behind. It is no journalled call: made twice, it does the same."""
     tombstone = session.manager.state.tombstones[address]
     if tombstone.ref is None:
@@ -220,19 +233,26 @@ def _cancel_orphan(session: Session, address: str) -> None:
             f"the run that {address} left behind has no reference",
             hint="look for it on the backend by its mark " + tombstone.mark,
         )
-    backend, ref = session.places.backend(tombstone.backend), Ref.of(tombstone.ref)
+    backend, scope = session.places.backend(tombstone.backend), session.places.scope(tombstone.backend)
+    if not scope.is_place(tombstone.scope):
+        raise FailedError.of(
+            "other_scope", f"backend {tombstone.backend!r} now reaches {scope.described}, but {address} runs somewhere else",
+            detail=f"the setting that decides this is {scope.source or 'its credentials'}", address=address,
+            hint="point the backend back, and stop it then",
+        )
     try:
-        backend.cancel(ref, only_if_waiting=False)
+        backend.cancel(Ref.of(tombstone.ref), only_if_waiting=False)
     except BackendError as error:
         raise FailedError.of(
-            "cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail
+            "cancel_failed", f"the run of {address} could not be stopped: {error.summary}", detail=error.detail, address=address,
         ) from error
+    return True
 
 
 def _await_orphans(session: Session, observer: Observer, addresses: Iterable[str], stop: Stop) -> None:
     """Look, and let the lock go between two looks, until the backend says that these runs have ended. Raises FailedError."""
     clock, left = session.runtime.clock, set(addresses)
-    deadline = clock.monotonic() + ORPHAN_PATIENCE
+    deadline, pause = clock.monotonic() + ORPHAN_PATIENCE, 0.1
     while left and not stop.requested:
         with session.locked("cancel", 5.0) as manager:
             over = observe_orphans(manager.state, session.places, session.now(), left)
@@ -244,7 +264,8 @@ def _await_orphans(session: Session, observer: Observer, addresses: Iterable[str
                 hint="its stop was asked for; the next plan looks again",
             )
         if left:
-            clock.sleep(0.1)
+            sleep(clock, pause, stop)
+            pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
 def _rerun_events(session: Session, state: State, addresses: Iterable[str]) -> list[Event]:

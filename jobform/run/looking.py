@@ -28,7 +28,8 @@ def progress(session: Session, state: State) -> int:
     failed = False
     for record in state.jobs.values():
         last, accepted = record.last, record.accepted
-        reached = last is not None and last.phase is Phase.RUNNING and not session.places.completes(last, state.specs)
+        running = last is not None and last.phase is Phase.RUNNING and not last.asked_stop
+        reached = last is not None and running and not session.places.completes(last, state.specs)
         if (last and not last.ended and not reached) or record.intent or (accepted and accepted.settled is None):
             return 2
         if record.desired and retry_due(record.desired.policy, record.attempts):

@@ -129,6 +129,15 @@ def test_a_service_that_was_stopped_by_us_is_cancelled(kinded: Lab) -> None:
     assert reasons(kinded.plan()) == {"web": "hold cancelled"}
 
 
+def test_status_is_not_done_while_a_service_is_being_stopped(kinded: Lab) -> None:
+    kinded.write({"web": service(grace=60)})
+    kinded.apply()
+    kinded.cancel("web", detach=True)
+    with kinded.session() as session:
+        assert progress(session, present(session, refresh=True)[0]) == 2
+    assert kinded.advance().progress
+
+
 def test_a_service_is_stopped_and_that_is_waited_for(kinded: Lab) -> None:
     kinded.write({"web": service(grace=5)})
     assert kinded.apply().exit == 0
