@@ -290,8 +290,7 @@ def test_a_server_that_stays_broken_leaves_nothing_unknown(wire: Stage, proxy: P
 BROUGHT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
 
 
-@pytest.mark.parametrize("fault", ["denied", "error-before"])
-@pytest.mark.parametrize("then", ["destroy", "removed"])
+@pytest.mark.parametrize(("fault", "then"), [("denied", "destroy"), ("error-before", "removed")])
 def test_a_submission_that_failed_leaves_no_companion(wire: Stage, proxy: Proxy, fault: str, then: str) -> None:
     """Also when it cannot be removed at once: the next command does it, even if that only removes the job."""
     wire.settings["timeout"] = "1s"
@@ -300,7 +299,8 @@ def test_a_submission_that_failed_leaves_no_companion(wire: Stage, proxy: Proxy,
     wire.declare({"whole": inline(BROUGHT, document("whole")), "keeps": keeps, "other": image_job()})
     proxy.rule(DENIED if fault == "denied" else ONCE[fault], "PATCH", r"/jobs/(whole|keeps)(?!.*dryRun)", count=-1)
     proxy.rule(ONCE["error-before"], "DELETE", "/configmaps/settings", count=-1)
-    wire.begin("--parallelism", "1", expect=7)
+    said = wire.run("apply", "--auto-approve", "--detach", "--timeout", "2s")
+    assert said.exit == 7, said
     assert wire.objects("secrets", "services") == []
     assert [each["metadata"]["name"] for each in wire.objects("configmaps")] == ["settings"]
     assert wire.judged(expect=0)["whole"] == ("create", "new"), "accepted, and nothing was submitted"
