@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> in
     """The command's exit code; 128 + n when a signal ended it. Signals from the terminal reach it by themselves."""
     with _passing_on() as passed_to:
         try:
-            process = subprocess.Popen(command, env={**target.runtime.environ, **variables})  # noqa: S603  # it is the user's
+            process = subprocess.Popen(command, env=_environ(target.runtime.environ, variables))  # noqa: S603  # it is the user's
         except OSError as error:
             raise click.UsageError(f"{command[0]}: {error.strerror}") from error
         passed_to(process)
@@ -80,6 +80,11 @@ def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> in
             except subprocess.TimeoutExpired:
                 continue  # a handler runs when this thread goes on: at once mostly, now if its signal came just before the wait
     return code if code >= 0 else 128 - code
+
+
+def _environ(own: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """The command's environment, without the user's own account at AWS: the sandbox's keys would not be the ones that count."""
+    return {name: value for name, value in own.items() if not name.startswith(("AWS_", "BRAKET_"))} | dict(variables)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ of a job that fails.
 
 import base64
 import json
+import os
 import sys
 import uuid
 from collections.abc import Callable, Mapping
@@ -210,10 +211,17 @@ class Braket:
             self._s3.create_bucket(Bucket=name)
 
     def _client(self, service: str) -> Any:  # boto3 makes its clients' classes when it runs
-        import boto3.session
+        """For this machine alone: neither the user's proxy nor the user's profile."""
+        import botocore.session
+        from botocore.config import Config
 
-        session = boto3.session.Session(KEY, SECRET, region_name=REGION)
-        return session.client(service, endpoint_url=self._services[service])  # type: ignore[call-overload]  # one for each service
+        own = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None),
+               "credentials_file": (None, None, os.devnull, None)}
+        session = botocore.session.Session(session_vars=own)
+        session.set_credentials(KEY, SECRET)
+        return session.create_client(
+            service, region_name=REGION, endpoint_url=self._services[service], config=Config(proxies={}),
+        )
 
     @cached_property
     def _logs(self) -> Any:  # as above

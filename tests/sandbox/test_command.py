@@ -57,6 +57,17 @@ def closed(url: str) -> bool:
         return one.connect_ex((parts.hostname or "", parts.port or 0)) != 0
 
 
+def test_the_users_own_account_at_aws_is_left_out(jobform: Jobform, tmp_path: Path) -> None:
+    """A session's token would be sent with the sandbox's keys, and a profile or a region would count instead of them."""
+    own = {"AWS_PROFILE": "prod", "AWS_SESSION_TOKEN": "canary", "AWS_REGION": "eu-west-2", "BRAKET_ENDPOINT": "https://x"}
+    result = jobform("sandbox", "--", "env", cwd=tmp_path, env={**own, "KEPT": "yes"})
+    assert result.returncode == 0, result
+    found = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+    assert found["KEPT"] == "yes"
+    assert found["AWS_ACCESS_KEY_ID"] == "sandbox"
+    assert {name: found.get(name, "") for name in own} == dict.fromkeys(own, "")
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill -TERM $$", 143)])
 def test_its_exit_code_is_the_commands(jobform: Jobform, script: str, code: int) -> None:
     assert jobform("sandbox", "--", "sh", "-c", script).returncode == code

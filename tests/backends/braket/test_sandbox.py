@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from jobform.sandbox.braket import Braket
 from jobform.sandbox.host import Sandbox
 from tests.support import ROOT, Warm, project
 
@@ -269,3 +270,12 @@ def test_programs_are_run_as_in_the_service_s_container(warm: Warm, tmp_path: Pa
         assert warm.run("logs", "vqe", cwd=tmp_path, env=environ).stdout == "shots 3 local:x/y\n"
         (attempt,) = warm.run("history", "vqe", "--format", "json", cwd=tmp_path, env=environ).json["attempts"]
         assert attempt["exit"] == 3
+
+
+def test_the_sandbox_has_nothing_from_the_users_own_proxy_and_profile(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    service = Braket()
+    service._services = {"logs": sandbox.variables["AWS_ENDPOINT_URL_LOGS"]}
+    assert service._client("logs").describe_log_groups()["ResponseMetadata"]["HTTPStatusCode"] == 200
