@@ -9,13 +9,15 @@ from jobform.config.secrets import secret_names
 from jobform.engine.plan import Basis, Options, make_plan
 from jobform.engine.record import fold
 from jobform.engine.refresh import Sights, observe, observe_orphans, recover
-from jobform.model.change import Plan
+from jobform.model.change import Action, Plan, Reason
 from jobform.model.diagnostic import Diagnostic, Severity
 from jobform.model.errors import InputError
 from jobform.model.event import Event
 from jobform.model.state import State
 from jobform.run.preview import look_ahead
 from jobform.run.session import Session
+
+_BEGINS = (Action.CREATE, Action.RERUN, Action.REPLACE, Action.MOVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def plan_of(
             made = make_plan(replace(basis, forecasts=seen.forecasts))
         made = replace(made, diagnostics=made.diagnostics + seen.warnings)
     visible = tuple(_visible_secrets(session, made))
-    return replace(made, diagnostics=made.diagnostics + visible) if visible else made
+    return replace(made, diagnostics=made.diagnostics + visible, notes=_endless(session, made))
 
 
 def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sights:
@@ -115,6 +117,17 @@ def warnings_of(sights: Sights) -> Iterable[Diagnostic]:
         )
     for address, warning in sights.warnings:
         yield Diagnostic(Severity.WARNING, "backend_warning", warning, address=address)
+
+
+def _endless(session: Session, made: Plan) -> dict[str, str]:
+    """A note for the new runs that nothing but a person ends."""
+    going = [
+        change.address for change in made.changes
+        if change.acting and change.action in _BEGINS and change.reason is not Reason.RENAMED
+        and change.spec is not None and change.desired and not session.schema_of(change.desired.type).completes(change.spec)
+    ]
+    more = f" and {len(going) - 1} more" if len(going) > 1 else ""
+    return {f"{going[0]}{more}": "goes on, and is paid for, until somebody cancels it"} if going else {}
 
 
 def _visible_secrets(session: Session, made: Plan) -> Iterable[Diagnostic]:

@@ -232,3 +232,15 @@ def test_the_annotation_is_a_list_of_values(value: Json) -> None:
 def test_a_service_that_never_starts_is_waited_for(kinded: Lab) -> None:
     kinded.write({"web": service(stay_pending=True)})
     assert kinded.apply(timeout=30.0).exit == 9
+
+
+def test_a_plan_says_what_goes_on_until_somebody_ends_it(kinded: Lab) -> None:
+    """Once for all that begins, and never for what has begun already."""
+    kinded.write({"web": service(), "work": {"spec": {"kind": "batch", "seconds": 1}}})
+    assert kinded.plan().notes == {"web": "goes on, and is paid for, until somebody cancels it"}
+    kinded.apply()
+    assert kinded.plan().notes == {}
+    kinded.write({"web": {**service(command=["serve", "again"]), "on_change_while_running": "cancel"}, "one": service()})
+    assert sorted(kinded.plan().notes) == ["one and 1 more"]
+    kinded.write({"web": {**service(), "rerun": {"on": []}}, "work": {"spec": {"kind": "batch", "seconds": 1}}})
+    assert kinded.plan().notes == {}, "a change of policy begins nothing"

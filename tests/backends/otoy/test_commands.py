@@ -128,9 +128,10 @@ def test_a_secret_is_neither_drift_nor_shown(desk: Desk) -> None:
 
 def test_a_persistent_job_is_converged_while_it_runs(desk: Desk) -> None:
     desk.write({"web": QUICK_SERVER})
+    assert "web: goes on, and is paid for, until somebody cancels it" in desk.run("plan").stdout
     desk.run("apply", "--auto-approve")
     assert only(desk).state is State.RUNNING
-    desk.run("plan", "--detailed-exitcode")
+    assert "paid for" not in desk.run("plan", "--detailed-exitcode").stdout
     desk.run("status", "--exit-code")
     desk.run("wait")
     desk.run("advance")
