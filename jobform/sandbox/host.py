@@ -17,7 +17,8 @@ from jobform.sandbox.world import World
 _TICK = 0.02
 
 CREDENTIALS: Mapping[str, str] = {
-    "AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_SESSION_TOKEN": "", "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_SESSION_TOKEN": "",
+    "AWS_DEFAULT_REGION": "us-east-1",
 }
 """What every client of AWS needs here, whatever it calls; a token of the user's own session would go with the keys."""
 
