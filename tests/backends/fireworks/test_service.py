@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jobform.backends.remote import RemoteBackend
 from jobform.model.errors import BackendError
 from jobform.model.state import Phase
 from jobform.model.values import Json
-from jobform.protocols import Actual, Gone, Mark, ReadError, Ref, Submission, Unknown
+from jobform.protocols import Actual, Found, Gone, Mark, ReadError, Ref, Submission, Unknown, timestamp
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.world import Course
@@ -230,6 +231,13 @@ def test_an_answer_for_one_run_that_is_none_is_a_read_error(backend: RemoteBacke
     for body in ("[]", "null", "{}", '{"name": "accounts/a/batchJobs/b", "state": 7}', '{"state": "DELETING", "endTime": 1}'):
         answer("GET", f"{JOBS}/.*", body, times=1)
         assert isinstance(read_one(backend, ref), ReadError), body
+
+
+def test_a_mark_says_enough_when_clocks_differ(backend: RemoteBackend, start: Start) -> None:
+    """The submission was begun by a clock that was an hour ahead: the job was made long before."""
+    ref = start("job")
+    mark = make_mark("job", begun_at=timestamp(datetime.now(UTC) + timedelta(hours=1)))
+    assert backend.find([mark]) == {mark: Found(ref, mark.body)}
 
 
 # --- who asks, and where --------------------------------------------------------------------------------------------------
