@@ -1,14 +1,16 @@
 """The calls of on-demand jobs, and the backend that makes them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from posixpath import normpath
 from urllib.parse import urlsplit
 
 from jobform.backends.remote import Promise, RemoteBackend, RemoteType, Seen, id_of, key_scope, shaped
 from jobform.backends.unstructured.progress import Progress
-from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of
+from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of, results_of, shared_places
 from jobform.backends.unstructured.wire import (
     Details,
     FailedFile,
@@ -197,12 +199,18 @@ class Unstructured:
         return [run for item in listed if isinstance(item, dict) and isinstance(run := item.get("id"), str)]
 
     def check_files(self, submission: Submission) -> None:
-        """Whether the files can be sent. Raises BackendError."""
+        """Whether the files can be sent, and their results kept beside them. Raises BackendError."""
         for _ in self._parts(submission):
             pass
+        own = {normpath(path) for path in inputs_of(submission.spec)}
+        for place, path in results_of(submission.spec).items():
+            if place in own:
+                detail = f"{path} is read, and its elements would be written to {place}, which is an input too"
+                raise BackendError("a result would take the place of an input file", f"{detail}: choose another download_to")
 
     def _left(self, run_id: str, spec: Mapping[str, Json], actual: Actual) -> Left:
-        failed = self.failed(run_id) if self.details(run_id).has_failures else []
+        with _credentials_end():
+            failed = self.failed(run_id) if self.details(run_id).has_failures else []
         shelf = Shelf(input_ids(actual.native), failed, partial(self._output, run_id))
         return fetch(shelf, inputs_of(spec), directory_of(spec), self._place.project)
 
@@ -242,7 +250,8 @@ class Unstructured:
 
     def _output(self, run_id: str, file: str) -> bytes:
         self._place.effect("remote.download.before", run_id)
-        return self._files.download(f"{_job(run_id)}/download", [("file_id", file)])
+        with _credentials_end():
+            return self._files.download(f"{_job(run_id)}/download", [("file_id", file)])
 
     def _seen(self, value: Json) -> Seen:
         now = self._place.clock.now()
@@ -287,12 +296,16 @@ class UnstructuredBackend(RemoteBackend):
         return self._jobs.collect(id_of(ref), spec, actual)
 
     def preflight(self, intended: Collection[Intended], parallelism: int) -> Mapping[str, Forecast]:
-        """Whether the files can be sent, and the templates are known. One call in all, and only where templates are named."""
+        """Whether the files can be sent, results get in each other's way, and the templates are known. One call in all, and only
+        where templates are named.
+        """
         del parallelism
         specs = [one.submission.spec for one in intended if one.op is Op.SUBMIT]
         named = {str(spec["template_id"]) for spec in specs if "template_id" in spec}
         known, unheard = self._templates(named - {UNKNOWN_TEXT})
-        return {one.mark.address: self._forecast(one, known, unheard) for one in intended}
+        crowded = shared_places({one.mark.address: one.submission.spec for one in intended})
+        found = {one.mark.address: self._forecast(one, known, unheard) for one in intended}
+        return {name: replace(each, warnings=(*each.warnings, *crowded.get(name, ()))) for name, each in found.items()}
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         """How far each node is, and which files failed: jobs print nothing, so this is all there is."""
@@ -334,6 +347,17 @@ class UnstructuredBackend(RemoteBackend):
             return Forecast("ok", warnings=(unheard,) if unheard and template is not None else ())
         listed = ", ".join(sorted(short(name, 60) for name in known)[:10]) or "none"
         return Forecast("ok", warnings=(f"the service lists no template {short(str(template), 60)!r}; it lists {listed}",))
+
+
+@contextmanager
+def _credentials_end() -> Iterator[None]:
+    """What a key that is not good any more cannot fetch is there for the next one."""
+    try:
+        yield
+    except RestError as error:
+        if error.status != 401:
+            raise
+        raise BackendError(error.summary, error.detail, retryable=True) from error
 
 
 def _job(run_id: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 
 from jobform.backends.unstructured.wire import FailedFile, file_name, named
 from jobform.clients.text import short
@@ -44,14 +45,17 @@ def fetch(shelf: Shelf, inputs: Sequence[str], directory: str, project: Path) ->
     failed = {item.document for item in shelf.failed}
     files: list[Json] = []
     missing: list[str] = []
+    own = {normpath(path) for path in inputs}
     for run, path in named(shelf.ids, inputs):
         entry: dict[str, Json] = {"file_id": short(run, 500)}
         entry |= {"input": path} if path else {}
         if run in failed or (path and {path, file_name(path)} & failed):
             continue
         if directory:
+            name = result_name(path or run)
             try:
-                name = safe_name(file_name(path) or run, ".json")
+                if place_of(directory, name) in own:
+                    raise FileError("replaces_input", f"{name!r} is an input of the job")
                 write_result(project, directory, name, _elements(shelf.download(run)))
                 entry["path"] = f"{directory.rstrip('/')}/{name}"
             except FileError as error:
@@ -85,6 +89,37 @@ def _elements(data: bytes) -> bytes:
     except (ValueError, RecursionError) as error:
         raise BackendError("the output that the service gives is not JSON", str(error)[:200], retryable=True) from error
     return data
+
+
+def result_name(path: str) -> str:
+    """What the elements of a file are called, by its path in the project or by its id."""
+    return safe_name(file_name(path), ".json")
+
+
+def place_of(directory: str, name: str) -> str:
+    """The path in the project of a result: equal for one file, however its directory is written."""
+    return normpath(f"{directory}/{name}")
+
+
+def results_of(spec: Mapping[str, Json]) -> dict[str, str]:
+    """The paths in the project that a spec's results are written to, each with the file that it is made from."""
+    directory = directory_of(spec)
+    return {place_of(directory, result_name(path)): path for path in inputs_of(spec)} if directory else {}
+
+
+def shared_places(specs: Mapping[str, Mapping[str, Json]]) -> dict[str, list[str]]:
+    """By address, a warning where another job writes to the same file; one is enough for jobs that share a directory."""
+    writers: dict[str, list[str]] = {}
+    for address, spec in specs.items():
+        for place in results_of(spec):
+            writers.setdefault(place, []).append(address)
+    told: dict[str, list[str]] = {}
+    for place, addresses in writers.items():
+        for address in addresses if len(addresses) > 1 else ():
+            other = addresses[0] if addresses[0] != address else addresses[1]
+            more = f" and {len(addresses) - 2} more" if len(addresses) > 2 else ""
+            told.setdefault(address, [f"{place} is written by {other}{more} too, and what is written last stays"])
+    return told
 
 
 def directory_of(spec: Mapping[str, Json]) -> str:

@@ -14,9 +14,10 @@ from jobform.model import outputs
 from jobform.model.errors import BackendError
 from jobform.model.files import FileError
 from jobform.model.outputs import check_directory, safe_name, write_result
-from jobform.model.state import Phase
-from jobform.protocols import Actual, Ref, Submission
+from jobform.model.state import Op, Phase
+from jobform.protocols import Actual, Intended, Ref, Submission
 from jobform.testing.backend_fixtures import read_one
+from jobform.testing.marks import make_mark
 from tests.backends.unstructured.conftest import Start, nodes
 from tests.sandboxed import Answer
 
@@ -125,6 +126,20 @@ def test_an_output_that_cannot_be_had_is_told_and_the_others_are_written(
     ]
 
 
+@pytest.mark.parametrize("path", [".*/details", ".*/failed-files", ".*/download"])
+def test_what_a_key_that_ended_cannot_fetch_is_there_for_the_next_one(
+    start: Start, ended: Ended, backend: UnstructuredBackend, answer: Answer, tmp_path: Path, path: str,
+) -> None:
+    ref = start(files=TWO, job_nodes=nodes(SANDBOX_FAILED_FILES="b.txt"))
+    actual, spec = ended(ref), {"input_files": list(TWO), "download_to": "out"}
+    answer("GET", path, '{"detail": "revoked"}', status=401, times=1)
+    with pytest.raises(BackendError, match="does not accept the credentials") as caught:
+        backend.collect(ref, spec, actual)
+    assert caught.value.retryable, "its success does not count yet"
+    assert backend.collect(ref, spec, actual).outputs is not None
+    assert (tmp_path / "out" / "a.txt.json").exists()
+
+
 def test_a_directory_set_later_is_filled_in_place(
     start: Start, ended: Ended, backend: UnstructuredBackend, submission: Make, answer: Answer, tmp_path: Path,
 ) -> None:
@@ -146,6 +161,39 @@ def test_a_run_that_goes_on_takes_the_new_directory_without_a_call(
     assert isinstance(actual, Actual)
     backend.update(ref, submission(files=TWO, download_to="later"), actual)
     assert not (tmp_path / "later").exists()
+
+
+# --- what is there already --------------------------------------------------------------------------------------------
+
+
+def test_no_result_takes_the_place_of_an_input(
+    start: Start, ended: Ended, backend: UnstructuredBackend, submission: Make, tmp_path: Path,
+) -> None:
+    """Of a run that was submitted before it had a directory, too."""
+    files = {"docs/a.txt": "one", "docs/a.txt.json": "mine"}
+    wanted = submission(files=files, job_nodes=nodes(), download_to="./docs//")
+    forecast = backend.preflight([Intended(Op.SUBMIT, wanted, make_mark("job"))], 1)["job"]
+    assert (forecast.verdict, forecast.summary) == ("refused", "a result would take the place of an input file")
+    assert "docs/a.txt is read, and its elements would be written to docs/a.txt.json" in forecast.detail
+    ref = start(files=files, job_nodes=nodes())
+    actual = backend.collect(ref, {"input_files": list(files), "download_to": "docs/./"}, ended(ref))
+    assert actual.warnings == ("the elements of docs/a.txt were not written: 'a.txt.json' is an input of the job",)
+    assert (tmp_path / "docs" / "a.txt.json").read_text() == "mine"
+    assert (tmp_path / "docs" / "a.txt.json.json").exists()
+
+
+def test_two_jobs_that_write_to_one_file_are_told(backend: UnstructuredBackend, submission: Make) -> None:
+    def planned(*directories: str) -> dict[str, tuple[str, ...]]:
+        intended = [
+            Intended(Op.SUBMIT, submission(name, TWO, download_to=where), make_mark(name))
+            for name, where in zip("abcd", directories, strict=False)
+        ]
+        return {name: forecast.warnings for name, forecast in backend.preflight(intended, 1).items()}
+
+    assert planned("out/a", "out/b") == {"a": (), "b": ()}
+    said = "out/a.txt.json is written by {} too, and what is written last stays"
+    assert planned("out", "./out/", "other") == {"a": (said.format("b"),), "b": (said.format("a"),), "c": ()}
+    assert planned("out", "out", "out", "out")["c"] == (said.format("a and 2 more"),)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
