@@ -8,7 +8,6 @@ ends with one of the job API's words as its reason (`POST /_sandbox/jobs/ID/end`
 
 import re
 import secrets
-import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -18,7 +17,7 @@ from jobform.model.units import parse_duration
 from jobform.model.values import Json
 from jobform.sandbox.openapi import Contract, Matched
 from jobform.sandbox.process import Command
-from jobform.sandbox.runai_workloads import Workloads
+from jobform.sandbox.runai_workloads import Workloads, divided
 from jobform.sandbox.wire import Call, Refused, Reply
 from jobform.sandbox.world import Course, Job, State, World
 
@@ -189,7 +188,7 @@ class Runai:
         found = [job for job in self._jobs(project) if name in (None, job.extra["name"])]
         if name is not None and not found:
             raise Refused(404, f"job {name} was not found in project {project}")
-        kind = {"training": "Train", "interactive": "Interactive"}.get(call.first("jobTypeFilter"), "")
+        kind = {"training": "Train", "interactive": "Interactive", "inference": "Inference"}.get(call.first("jobTypeFilter"), "")
         shown = [self._shown(job) for job in found]
         return [item for item in shown if isinstance(item, dict) and str(item["type"]).startswith(kind)]
 
@@ -249,7 +248,7 @@ def _command(job: Mapping[str, Json]) -> Command | None:
         return None
     words = [str(word) for word in arguments] if isinstance(arguments, list) else []
     variables = {key: str(value) for key, value in env.items()} if isinstance(env, dict) else {}
-    return Command((*shlex.split(command), *words), variables)
+    return Command((*divided(command), *words), variables)
 
 
 def _family(path: str) -> str:

@@ -167,8 +167,16 @@ def _command(spec: Mapping[str, Json], env: Mapping[Json, Json]) -> Command | No
     command, args = spec.get("command"), spec.get("args")
     if not isinstance(command, str):
         return None
-    words = shlex.split(args) if isinstance(args, str) else []
-    return Command((*shlex.split(command), *words), {str(key): str(value) for key, value in env.items() if value is not None})
+    words = divided(args) if isinstance(args, str) else []
+    return Command((*divided(command), *words), {str(key): str(value) for key, value in env.items() if value is not None})
+
+
+def divided(text: str) -> list[str]:
+    """The words of a text as a shell sees them; what no shell can divide is one word, and no program."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return [text]
 
 
 def _accepted() -> Reply:

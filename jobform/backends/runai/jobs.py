@@ -18,7 +18,7 @@ from jobform.backends.runai.refs import JobRef, as_ref, job_ref
 from jobform.backends.runai.site import Site, explain, is_absence
 from jobform.backends.runai.stops import Stops
 from jobform.backends.runai.ttl import removed_by_ttl
-from jobform.backends.runai.whose import Whose, is_chosen, is_young, whose
+from jobform.backends.runai.whose import Whose, is_chosen, whose
 from jobform.clients.rest.client import RestError, segment
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import ENDED
@@ -215,12 +215,8 @@ class JobsBackend:
             for pause in _LOOKS:
                 self._clock.sleep(pause)
                 fresh = [each for each in self._named(project, name) if not each.going and each.id not in before]
-                if name == mark.name:
-                    found = [each for each in fresh if is_young(each, mark)]
-                else:
-                    called = replace(mark, name=name, spec={**mark.spec, "job_name": name})
-                    found = [each for each in fresh if whose(each, called) is Whose.OURS]
-                if found:
+                called = replace(mark, name=name, spec={**mark.spec, "job_name": name})
+                if found := [each for each in fresh if name == mark.name or whose(each, called) is Whose.OURS]:
                     return as_ref(max(found, key=lambda each: each.created))
         except BackendError as error:
             summary = f"{name} was accepted, and its id could not be read: {error.summary}"

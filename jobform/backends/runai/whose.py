@@ -42,14 +42,9 @@ def whose(found: View, mark: Mark) -> Whose:
         return Whose.OTHER
     if mark.spec and found.interactive is not None and isinstance(interactive, bool) and found.interactive is not interactive:
         return Whose.OTHER
-    if not is_chosen(mark):
-        return Whose.OURS if is_young(found, mark) else Whose.OTHER
     begun = datetime.fromisoformat(mark.begun_at)
-    if not is_young(found, mark) or found.created > begun + _CALL + _CLOCKS:
+    if not is_chosen(mark):
+        return Whose.OURS if found.created >= begun - EARLY else Whose.OTHER
+    if not begun - _CLOCKS <= found.created <= begun + _CALL + _CLOCKS:
         return Whose.OTHER
     return Whose.DOUBTFUL if found.going or found.created < begun - _STAMP else Whose.OURS
-
-
-def is_young(found: View, mark: Mark) -> bool:
-    """Whether a job was made since an attempt began, as far as clocks tell."""
-    return found.created >= datetime.fromisoformat(mark.begun_at) - (_CLOCKS if is_chosen(mark) else EARLY)

@@ -243,21 +243,29 @@ class Workloads:
             found = {each for each in found if each[1] == wanted_id}
             if not found:
                 raise BackendError(f"the project {name!r} is not on the cluster {cluster!r}", "`cluster` of the backend names it")
+        clusters = sorted({each[1] for each in found})
+        if len(clusters) > 1:
+            hint = f"set `cluster` to one of {', '.join(clusters)}"
+            raise BackendError(f"{len(clusters)} clusters have a project {name!r}", hint)
         if len(found) > 1:
-            which = ", ".join(sorted(each[1] for each in found))
-            raise BackendError(f"{len(found)} clusters have a project {name!r}", f"set `cluster` to one of {which}")
+            which = f"their ids are {', '.join(sorted(each[0] for each in found))}; which one is meant cannot be said"
+            raise BackendError(f"the cluster {clusters[0]} has {len(found)} projects {name!r}", which)
         return found.pop()
 
     def _cluster_id(self, name: str) -> str:
         value = self._site.rest.get("/api/v1/clusters")
-        clusters = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-        found = next((item.get("uuid") for item in clusters if item.get("name") == name), None)
-        if not isinstance(found, str):
+        if not isinstance(value, list):
+            raise BackendError("the service's answer is no list of clusters", f"it is {str(value)[:100]!r}")
+        clusters = [item for item in value if isinstance(item, dict) and isinstance(item.get("uuid"), str)]
+        found = sorted(str(item["uuid"]) for item in clusters if item.get("name") == name)
+        if not found:
             near = suggest(name, [str(item.get("name", "")) for item in clusters])
             raise BackendError(
                 f"there is no cluster {name!r}", f"`cluster` of the backend names it{f'; did you mean {near}?' if near else ''}",
             )
-        return found
+        if len(found) > 1:
+            raise BackendError(f"{len(found)} clusters are named {name!r}", f"set `cluster` to one of {', '.join(found)}")
+        return found[0]
 
 
 class WorkloadsBackend(RemoteBackend):

@@ -320,7 +320,7 @@ class Rest:
             value = None
         code, message = self._explain(value)
         told = short(message[:_MOST_WORDS]) if message else excerpt(body) or "no word about it"
-        detail = f"{request.method} {request.path}: status {status}{f', {short(code[:_MOST_WORDS], 60)}' if code else ''}"
+        detail = f"{request.method} {request.path}: status {status}{f', {short(code[:_MOST_WORDS], 60)}' if code not in ('', str(status)) else ''}"
         summary, retryable = told, status in (408, 429) or status >= 500
         pause = retry_after(headers.get("retry-after"), self._clock.now()) if retryable else 0.0
         if pause:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,14 @@ def desk(shared: Sandbox, tmp_path: Path) -> Iterator[Desk]:
 def made(sandbox: Sandbox, tmp_path: Path, warm: Warm) -> Iterator[Project]:
     yield Project(sandbox, tmp_path, warm)
     assert_never_two_live(sandbox.ledger.entries(), key=_address)
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """What happens by itself; the limit tells only a hang."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
 
 
 def submission(env: dict[str, Json] | None = None, **spec: Any) -> Submission:

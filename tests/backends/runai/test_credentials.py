@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def test_a_token_that_is_refused_again_is_an_error(desk: Desk) -> None:
     desk.answer("GET", "/api/v1/projects", {"status": 401, "message": "no"}, 401)
     with pytest.raises(BackendError) as caught:
         backend.scope()
-    assert "RUNAI_CLIENT_ID and RUNAI_CLIENT_SECRET" in caught.value.detail
+    assert "status 401; the credentials come from RUNAI_CLIENT_ID and RUNAI_CLIENT_SECRET" in caught.value.detail
     assert len(desk.requests("POST", REALM_TOKEN)) == 2
     assert len(desk.requests("GET", "/api/v1/projects")) == 2
 
@@ -260,6 +259,30 @@ def test_one_error_names_the_setting_and_where_it_comes_from(
     assert detail in error.detail
 
 
+TEAM: dict[str, Json] = {"id": "1", "name": "team-a", "clusterId": "71f69d83-ba66-4822-adf5-55ce55efd210"}
+PLACE: dict[str, Json] = {**WORKLOADS, "cluster": "gpu"}
+
+
+@pytest.mark.parametrize(("settings", "projects", "clusters", "summary", "detail"), [
+    (WORKLOADS, [TEAM, {**TEAM, "id": "2"}], [], "has 2 projects 'team-a'", "their ids are 1, 2"),
+    (WORKLOADS, [{**TEAM, "name": "TEAM-A"}, {"name": "team-a"}], [], "there is no project 'team-a'", "RUNAI_TOKEN"),
+    (PLACE, [TEAM], [{"uuid": "x", "name": "gpu"}, {"uuid": "y", "name": "gpu"}], "2 clusters are named 'gpu'", "one of x, y"),
+    (PLACE, [TEAM], {"clusters": []}, "the service's answer is no list of clusters", "clusters"),
+    (PLACE, [TEAM], [{"uuid": 7, "name": "gpu"}, 3], "there is no cluster 'gpu'", "`cluster` of the backend"),
+    (PLACE, [TEAM], [{"uuid": "x", "name": "gpu"}], "the project 'team-a' is not on the cluster 'gpu'", "`cluster` of"),
+])
+def test_names_that_do_not_lead_to_one_place(
+    desk: Desk, settings: dict[str, Json], projects: Json, clusters: Json, summary: str, detail: str,
+) -> None:
+    desk.sandbox.faults.set([
+        Fault(method="GET", path=path, times=1000, status=200, body=json.dumps(body))
+        for path, body in (("/api/v1/org-unit/projects", {"projects": projects}), ("/api/v1/clusters", clusters))
+    ])
+    error = refused(desk, settings)
+    assert summary in error.summary
+    assert detail in error.detail
+
+
 def test_an_address_with_a_prefix(desk: Desk) -> None:
     """Later clusters have the job API below a path; a wrong address is no list of projects."""
     url = desk.sandbox.variables["RUNAI_BASE_URL"]
@@ -279,11 +302,17 @@ def test_the_place_is_known_by_address_and_project_or_by_ids(desk: Desk) -> None
     assert re.fullmatch(r"the Run:ai project team-b \(94501156\) on the cluster 9f1a3c0e-.*", scope.described)
 
 
-def test_a_token_of_the_sandbox_ends(desk: Desk) -> None:
-    desk.service.lifetime = 0.2
+def test_a_token_is_renewed_before_the_service_ends_it(desk: Desk) -> None:
+    desk.service.lifetime = 100.0
     backend = desk.backend(**APP)
     for _ in range(3):
         backend.scope()
-        time.sleep(0.11)
-    assert len(desk.requests("POST", REALM_TOKEN)) >= 2
+        backend._clock.sleep(51)
+    assert len(desk.requests("POST", REALM_TOKEN)) == 3
     assert not [entry for entry in desk.entries if entry.get("status") == 401]
+
+
+def test_a_token_of_the_sandbox_ends(desk: Desk) -> None:
+    desk.service.lifetime = 0.0
+    assert "does not accept the credentials" in refused(desk, **APP).summary
+    assert len(desk.requests("POST", REALM_TOKEN)) == 2

@@ -1,7 +1,6 @@
 """The job API: what is read, how jobs are stopped and removed, and answers that cannot be trusted."""
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +25,7 @@ from jobform.protocols import (
     Unknown,
 )
 from jobform.sandbox.faults import HTML, Fault, Then
-from tests.backends.runai.conftest import JOBS, WAITS, Desk, mark, submission
+from tests.backends.runai.conftest import JOBS, WAITS, Desk, mark, submission, until
 from tests.backends.runai.test_jobs import ONE, forget, listed, read, stranger
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -194,8 +193,7 @@ def test_a_job_that_only_loses_its_place_is_stopped_all_the_same(desk: Desk) -> 
 def test_a_removal_that_finds_nothing_is_quiet(desk: Desk) -> None:
     backend = desk.backend()
     ref = backend.submit(submission(env={}), mark())
-    while read(backend, ref).phase is not Phase.SUCCEEDED:
-        time.sleep(0.01)
+    until(lambda: read(backend, ref).phase is Phase.SUCCEEDED)
     desk.answer("DELETE", "/api/v1/jobs", {"data": [{"name": mark().name, "ok": False, "error": {"status": 404}}]})
     backend.delete(ref)
 
@@ -203,10 +201,7 @@ def test_a_removal_that_finds_nothing_is_quiet(desk: Desk) -> None:
 def test_a_ttl_removes_the_ended_job(desk: Desk) -> None:
     backend = desk.backend()
     ref = backend.submit(submission(env={"SANDBOX_SECONDS": "0", "SANDBOX_QUEUED": "0"}, ttl="1s"), mark())
-    end = time.monotonic() + 10
-    while not isinstance(read(backend, ref), Gone):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: isinstance(read(backend, ref), Gone))
 
 
 # --- logs and lists ---------------------------------------------------------------------------------------------------

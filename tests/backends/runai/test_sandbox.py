@@ -14,7 +14,7 @@ import pytest
 from jobform.model.values import Json
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.runai import TOKEN
-from tests.backends.runai.conftest import Desk
+from tests.backends.runai.conftest import Desk, until
 
 JOB: dict[str, Json] = {"project": "team-a", "image": "python:3.12"}
 CLUSTER = "71f69d83-ba66-4822-adf5-55ce55efd210"
@@ -68,11 +68,30 @@ def test_names_take_the_smallest_free_index(desk: Desk) -> None:
     assert status == 200
     assert answer["data"][0] == {"name": "fit-1", "ok": True}
     assert (answer["data"][1]["ok"], answer["data"][1]["error"]["status"]) == (False, 404)
-    end = time.monotonic() + 5
-    while call(desk, "GET", "/api/v1/jobs/team-a/fit-1")[0] != 404:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: call(desk, "GET", "/api/v1/jobs/team-a/fit-1")[0] == 404)
     assert submit(desk, jobNamePrefix="fit")[1] == {"name": "fit-1"}
+
+
+def test_a_command_that_no_shell_can_divide_is_a_job_all_the_same(desk: Desk) -> None:
+    assert submit(desk, command="it's")[0] == 200
+    spec: dict[str, Json] = {"image": "a", "command": "a\\", "args": "it's"}
+    assert call(desk, "POST", "/api/v1/workloads/trainings", {**TRAINING, "spec": spec})[0] == 202
+
+
+def test_a_kind_that_nobody_has_made_is_an_empty_list(desk: Desk) -> None:
+    submit(desk)
+    assert call(desk, "GET", "/api/v1/jobs/team-a?jobTypeFilter=inference") == (200, {"data": []})
+
+
+@pytest.mark.parametrize("item", [
+    {"key": "x", "operator": "Equal", "effect": "Any"}, {"key": "x", "operator": "Exists", "effect": "Any", "value": "y"},
+    {"operator": "Exists", "effect": "Any"}, {"key": "x", "operator": "Exists"},
+    {"key": "x", "operator": "Exists", "effect": "NoSchedule", "seconds": 5},
+])
+def test_a_toleration_that_the_vendors_document_does_not_allow(desk: Desk, item: dict[str, Json]) -> None:
+    spec: dict[str, Json] = {"image": "a", "tolerations": [item]}
+    status, answer = call(desk, "POST", "/api/v1/workloads/trainings", {**TRAINING, "spec": spec})
+    assert (status, "tolerations" in answer["message"]) == (400, True)
 
 
 @pytest.mark.parametrize(("job", "status", "message"), [
@@ -168,10 +187,7 @@ def test_a_training_is_made_shown_suspended_and_deleted(desk: Desk) -> None:
     assert ([item["id"] for item in listed["workloads"]], "next" in listed) == ([made["workloadId"]], False)
     assert call(desk, "GET", f"{root}?filterBy=name=@f")[0] == 400
     assert call(desk, "DELETE", path)[0] == 202
-    end = time.monotonic() + 5
-    while call(desk, "GET", path)[0] != 404:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: call(desk, "GET", path)[0] == 404)
 
 
 def test_lists_of_workloads_have_pages(desk: Desk) -> None:
@@ -206,8 +222,5 @@ def test_commands_can_run_here(api: str) -> None:
                 "environmentVariables": [{"name": "CODE", "value": "40"}],
             }
             call(desk, "POST", "/api/v1/workloads/trainings", {**TRAINING, "spec": spec})
-        end = time.monotonic() + 20
-        while not desk.jobs["fit"].over:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: desk.jobs["fit"].over)
         assert desk.jobs["fit"].exit == 41

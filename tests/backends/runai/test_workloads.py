@@ -1,7 +1,6 @@
 """The workloads API: whose a workload is, its phases, and answers that cannot be trusted."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from jobform.protocols import Absent, Actual, Found, Gone, LogOptions, ReadError
 from jobform.sandbox.faults import HTML, Fault, Then
 from jobform.sandbox.runai_workloads import CLUSTERS
 from jobform.sandbox.world import Course, State
-from tests.backends.runai.conftest import WAITS, WORKLOADS, Desk, mark, submission
+from tests.backends.runai.conftest import WAITS, WORKLOADS, Desk, mark, submission, until
 
 ROOT = "/api/v1/workloads"
 TRAININGS = f"{ROOT}/trainings"
@@ -89,7 +88,7 @@ def test_a_name_that_is_still_being_removed_is_tried_again(desk: Desk) -> None:
     backend = desk.backend(WORKLOADS)
     desk.sandbox.world("runai").stopping = 1000.0
     ref = backend.submit(submission(), mark(name="bert"))
-    time.sleep(0.05)
+    until(lambda: read(backend, ref).phase is Phase.RUNNING)
     backend.cancel(ref, only_if_waiting=False)
     with pytest.raises(BackendError, match="still being removed") as caught:
         backend.submit(submission(), mark(2, name="bert"))
