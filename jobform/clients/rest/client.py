@@ -37,6 +37,9 @@ _TRIES = 4
 _MOST_WORDS = 4000
 """Characters of a message that are looked at."""
 
+_SLOWEST = 128 << 10
+"""Bytes a second at which a body is given time to be sent: to leave a large upload halfway would leave its effect unknown."""
+
 _SHORTEST_SECRET = 8
 """Characters; `Bearer` and the like are none."""
 
@@ -104,7 +107,9 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: `connect`, `read` between two pieces of an answer, `total` of a call with its repeats. cap: bytes of an answer."""
+    """Seconds: `connect`, `read` between two pieces of an answer, `total` of a call with its repeats, beside the time that its
+    body may take to be sent. cap: bytes of an answer.
+    """
 
     connect: float = 5.0
     read: float = 30.0
@@ -181,7 +186,7 @@ class Rest:
                 self._clock.sleep(pause)
 
     def _once(self, request: Outgoing) -> Json:
-        deadline = self._clock.monotonic() + self._limits.total
+        deadline = self._clock.monotonic() + self._limits.total + len(request.body) / _SLOWEST
         return self._identified(lambda: self._json(request, deadline))
 
     def _identified(self, attempt: Callable[[], T]) -> T:

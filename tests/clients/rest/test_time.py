@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from jobform.clients.rest.client import Limits, Rest
+from jobform.clients.rest.client import FilePart, Limits, Rest
 from jobform.model.clock import SystemClock
 from tests.clients.rest.kit import OK, Raw, connect, failure, raw
 
@@ -44,6 +44,18 @@ def test_a_dripping_server_is_left(text: bytes, changing: bool) -> None:
     assert 0.5 < time.monotonic() - began < 1.5
     assert error.ambiguous is changing
     assert "took too long" in error.detail or "timed out" in error.detail
+
+
+def test_a_large_body_has_time_to_be_sent() -> None:
+    """As over a slow line: it takes longer than a call without a body may."""
+    def talk(server: Raw, connection: socket.socket, number: int) -> None:
+        server.request(connection, number)
+        server.closing.wait(1.0)
+        connection.sendall(OK)
+
+    with raw(talk) as server:
+        client = connect(server.url, clock=SystemClock(), limits=Limits(read=60.0, total=0.5))
+        assert client.upload("/x", {}, [FilePart("files", "a.bin", bytes(8 << 20))]) == {}
 
 
 @pytest.mark.parametrize("changing", [False, True])
