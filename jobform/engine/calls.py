@@ -66,14 +66,14 @@ def make(
 ) -> Answer:
     """Make the call of an intent. Never raises for what a backend does; `effect` is told before and after.
 
-    keep: stores the run's log; called before anything that may end what can still show it. kept: the job's other runs, whose
-    things stay when a submission fails.
+    keep: stores the run's log; called before anything that may end what can still show it. kept: of a submission, the job's other
+    runs, whose things stay when it fails.
     """
     if intent.op in (Op.CANCEL, Op.DELETE):
         keep()
     effect(f"backend.{intent.op}.before", address)
     try:
-        answer = _call(backend, address, intent, ref, body, only_if_waiting=only_if_waiting)
+        answer = _call(backend, address, intent, ref, body, kept, only_if_waiting=only_if_waiting)
     except Started:
         answer = Failed("it has started", started=True)
     except BackendError as error:
@@ -86,11 +86,13 @@ def make(
 
 
 def _call(
-    backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, *, only_if_waiting: bool,
+    backend: Backend, address: str, intent: Intent, ref: Ref | None, body: Body | None, kept: Collection[Ref], *,
+    only_if_waiting: bool,
 ) -> Answer:
     if intent.op is Op.SUBMIT:
         assert body
-        return Done(backend.submit(_submission(address, body), mark_of(address, intent, body.described)))
+        sent = replace(_submission(address, body), earlier=kept)
+        return Done(backend.submit(sent, mark_of(address, intent, body.described)))
     assert ref
     if intent.op is Op.CANCEL:
         backend.cancel(ref, only_if_waiting=only_if_waiting)

@@ -12,11 +12,10 @@ from jobform.backends.kubernetes.differences import Found, applied, found_in, pr
 from jobform.backends.kubernetes.identity import companions_of
 from jobform.backends.kubernetes.managed import Owners, owners, shown
 from jobform.backends.kubernetes.names import LINEAGE
-from jobform.backends.kubernetes.refs import Companion, JobRef
+from jobform.backends.kubernetes.refs import Companion, parsed
 from jobform.backends.kubernetes.shapes import at, mapping, text
 from jobform.backends.kubernetes.site import Site, is_unserved, uid_of
 from jobform.clients.kube.errors import KubeError
-from jobform.model.errors import BackendError
 from jobform.model.values import Json, Path, dotted
 from jobform.protocols import Difference, Ref
 
@@ -91,11 +90,7 @@ class _Look:
     def _uids(self) -> dict[_Key, set[str]]:
         if self._wanted is None:
             wanted: dict[_Key, set[str]] = {}
-            for ref in self._refs:
-                try:
-                    job = JobRef.parse(ref)
-                except BackendError:
-                    continue  # the read says so
+            for job in parsed(self._refs):
                 for each in job.companions:
                     wanted.setdefault((each.api, each.kind, job.namespace, job.lineage), set()).add(each.uid)
             self._wanted = wanted

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from jobform.backends.kubernetes.composed import Manifest
 from jobform.backends.kubernetes.identity import companions_of, of_job
-from jobform.backends.kubernetes.refs import JobRef
+from jobform.backends.kubernetes.refs import parsed
 from jobform.backends.kubernetes.shapes import at, text
 from jobform.backends.kubernetes.site import Site, is_unserved, uid_of
 from jobform.backends.kubernetes.stop import remove
@@ -26,7 +26,7 @@ def abandon(site: Site, mark: Mark, kept: Collection[Ref]) -> None:
         return  # what cannot be composed was never made
     if not composed.companions:
         return
-    others = {companion.uid for ref in kept for companion in JobRef.parse(ref).companions}
+    others = {companion.uid for job in parsed(kept) for companion in job.companions}
     failed: list[BackendError] = []
     try:
         others |= _of_present(site, composed.workload, mark)

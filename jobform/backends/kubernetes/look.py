@@ -61,7 +61,7 @@ def actuals(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | N
     waiting = _held(site, namespace, [each for each in seen if each.judged.suspended])
     bare = [
         each for each in asked
-        if not pods[each.uid] and each.judged.phase is Phase.PENDING and not each.judged.suspended and not each.judged.deleting
+        if not pods.get(each.uid) and each.judged.phase is Phase.PENDING and not each.judged.suspended and not each.judged.deleting
     ]
     causes = _events(site, namespace, [each.uid for each in bare])
     answers = {}
@@ -95,7 +95,7 @@ def _pods(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | Non
 
     Those of what has ended are never taken from a watch: their exit codes must be in it.
     """
-    found: dict[str, list[Pod]] = defaultdict(list)
+    found: dict[str, dict[str, Pod]] = defaultdict(dict)  # by name: a list that is begun again shows its first pages twice
     path = object_path("v1", "pods", namespace)
     labelled: dict[Key, Seen] = {}
     for each in seen:
@@ -103,12 +103,14 @@ def _pods(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | Non
             labelled[each.key] = each
         for selector in () if each.kind.template_paths else each.kind.pod_selectors(each.obj):
             for pod in site.client.list(path, {"labelSelector": selector}):
-                found[each.uid].append(pod_of(pod, each.kind.index_label))
+                own = pod_of(pod, each.kind.index_label)
+                found[each.uid][own.name] = own
 
     def keep(pod: dict[str, Json]) -> None:
         owner = labelled.get(key_of(pod))
         if owner is not None and is_of(owner.kind, owner.obj, pod):
-            found[owner.uid].append(pod_of(pod, owner.kind.index_label))
+            own = pod_of(pod, owner.kind.index_label)
+            found[owner.uid][own.name] = own
 
     going = {key: each for key, each in labelled.items() if each.judged.phase not in ENDED}
     listed = set(labelled)
@@ -122,7 +124,7 @@ def _pods(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | Non
                     keep(pod)
     for selector in _selectors(listed):
         site.client.list(path, {"labelSelector": selector}, lambda pod: keep(pod) if key_of(pod) in listed else None)
-    return found
+    return {uid: list(pods.values()) for uid, pods in found.items()}
 
 
 def _selectors(keys: Collection[Key]) -> Iterable[str]:

@@ -11,6 +11,9 @@ from jobform.model.values import Json
 INDEX = "batch.kubernetes.io/job-completion-index"
 """A label since 1.28, an annotation before. Source: API type comments of batch/v1."""
 
+_LABEL = 63
+"""Characters of the longest value of a label; an annotation may hold a quarter of a million."""
+
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _MAIN = "main"
 
@@ -92,7 +95,7 @@ class Pod:
 def pod_of(obj: Json, index_label: str = "") -> Pod:
     """What one pod object says. Nothing in it is trusted to have any shape."""
     labels, annotations = mapping(obj, "metadata", "labels"), mapping(obj, "metadata", "annotations")
-    index = text(labels, index_label) or text(labels, INDEX) or text(annotations, INDEX)
+    index = (text(labels, index_label) or text(labels, INDEX) or text(annotations, INDEX))[:_LABEL]
     scheduled = condition(obj, "PodScheduled")
     waits = scheduled.get("status") == "False"
     disrupted = condition(obj, "DisruptionTarget")

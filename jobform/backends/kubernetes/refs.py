@@ -1,6 +1,7 @@
 """References to attempts: what a state holds of an object in a cluster. A state may come from anywhere, so all is checked."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jobform.model.errors import BackendError
@@ -83,6 +84,15 @@ class JobRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
+
+
+def parsed(refs: Iterable[Ref]) -> Iterator[JobRef]:
+    """Those of them that are of this backend: a block of another type may have had its name before."""
+    for ref in refs:
+        try:
+            yield JobRef.parse(ref)
+        except BackendError:
+            continue
 
 
 def is_name(name: str) -> bool:

@@ -6,7 +6,8 @@ whatever exists is left as it is with 409, or 422 where a field of it could not 
 and custom kinds). So of any number of writers, and of any number of repetitions, one makes the object.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
 from jobform.backends.kubernetes.identity import (
@@ -18,11 +19,10 @@ from jobform.backends.kubernetes.identity import (
     ref_of,
     same_attempt,
 )
-from jobform.backends.kubernetes.names import JOB, LINEAGE, parse_mark
 from jobform.backends.kubernetes.outcome import removal
-from jobform.backends.kubernetes.refs import Companion, JobRef
+from jobform.backends.kubernetes.refs import Companion, JobRef, parsed
 from jobform.backends.kubernetes.shapes import at, mapping, maps, text
-from jobform.backends.kubernetes.site import PLURALS, Site, refused, uid_of
+from jobform.backends.kubernetes.site import Site, refused, uid_of
 from jobform.backends.kubernetes.stop import remove
 from jobform.clients.kube.errors import KubeError
 from jobform.model.errors import BackendError
@@ -48,7 +48,7 @@ def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
         if live is not None:
             return _adopted(site, composed, mark, live)
         beside = {_put_companion(site, manifest, mark): manifest for manifest in composed.companions}
-        live, made = _create(site, path, composed, mark, [*beside, *_earlier(site, composed, mark, list(beside))])
+        live, made = _create(site, path, composed, mark, [*beside, *_earlier(site, submission.earlier, mark, beside)])
         if not made:
             return _adopted(site, composed, mark, live)
         ref = _ref(composed, live)
@@ -154,27 +154,26 @@ def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: st
     return _companion(manifest, now)
 
 
-def _earlier(site: Site, composed: Composed, mark: Mark, known: list[Companion]) -> list[Companion]:
-    """What earlier attempts of a manifest's job brought with them and this one does not: it stays, until the whole job goes.
-
-    A kind that may not be listed, or is not served, is left out.
+def _earlier(site: Site, earlier: Collection[Ref], mark: Mark, known: Collection[Companion]) -> list[Companion]:
+    """What earlier attempts brought with them, the job's attempts share, and this one does not bring: it stays, since it may hold
+    data, until the whole job goes. What is not there any more, or may not be read, is left out.
     """
-    parts = parse_mark(mark.text)
-    if not composed.verbatim or mark.attempt < 2 or parts is None:
-        return []
     found: list[Companion] = []
-    namespace, query = site.namespace, {"labelSelector": f"{LINEAGE}={parts[0]},{JOB}={parts[1]}"}
-    for api, kind in dict.fromkeys([*PLURALS, *((each.api, each.kind) for each in known)]):
-        try:
-            listed = site.client.list(site.path(api, kind, namespace), query)
-        except KubeError as error:
-            if error.status in (403, 404):
+    seen = {(each.api, each.kind, each.name) for each in known}
+    for job in parsed(earlier):
+        for each in job.companions:
+            name = (each.api, each.kind, each.name)
+            if job.belongs(each) or job.namespace != site.namespace or name in seen:
                 continue
-            raise
-        for obj in listed:
-            each = Companion(api, kind, text(obj, "metadata", "name"), uid_of(obj))
-            if each not in known and not at(obj, "metadata", "ownerReferences"):
-                found.append(each)
+            seen.add(name)
+            try:
+                live = site.get(site.path(each.api, each.kind, site.namespace, each.name))
+            except KubeError as error:
+                if error.status in (403, 404):
+                    continue
+                raise
+            if live is not None and of_job(live, mark.text):
+                found.append(replace(each, uid=uid_of(live)))
     return found
 
 

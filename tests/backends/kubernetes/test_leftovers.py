@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from jobform.model.errors import BackendError
-from jobform.protocols import Absent, Mark, Submission
+from jobform.protocols import Absent, Mark, Ref, Submission
 from tests.backends.kubernetes.desk import Desk, job, manifest
 from tests.backends.kubernetes.test_submit import CONFIG, Stop, named
 
@@ -44,7 +44,7 @@ def test_what_an_earlier_attempt_has_stays(desk: Desk) -> None:
     desk.api.delete(f"{desk.jobs}/mine")
     desk.until(lambda: desk.api.maybe(f"{desk.jobs}/mine"), lambda found: found is None)
     mark = cut(desk, manifest("mine", CONFIG), named(desk, "mine", 2))
-    desk.backend.abandon(mark, [first])
+    desk.backend.abandon(mark, [Ref.of({"id": "of another type"}), first])
     assert config(desk)
     desk.backend.abandon(mark, [])
     assert not config(desk)

@@ -8,10 +8,10 @@ import pytest
 
 from jobform.backends.kubernetes.refs import JobRef
 from jobform.model.errors import BackendError
-from jobform.protocols import Absent, Found, Gone, Mark, Submission, Unknown
+from jobform.protocols import Absent, Found, Gone, Mark, Ref, Submission, Unknown
 from jobform.testing.marks import make_mark
 from tests.backends.kubernetes.desk import Desk, job, manifest
-from tests.cluster.api import ApiFailure
+from tests.cluster.api import ApiFailure, Object
 from tests.cluster.cluster import Cluster
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
@@ -171,11 +171,16 @@ def test_companions_are_made_first_kept_between_attempts_and_renewed(desk: Desk)
 
 
 def test_a_companion_that_later_attempts_do_not_bring_goes_with_the_job(desk: Desk) -> None:
-    other = {**CONFIG, "metadata": {"name": "other"}}
-    paths = [f"/api/v1/namespaces/{desk.namespace}/configmaps/{name}" for name in ("settings", "other")]
-    desk.submit(manifest("", CONFIG), desk.mark())
-    second = desk.submit(manifest("", other), desk.mark(attempt=2))
-    third = desk.submit(manifest(""), desk.mark(attempt=3))
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "other"}, "rules": []}
+    paths = [f"/api/v1/namespaces/{desk.namespace}/configmaps/settings",
+             f"/apis/rbac.authorization.k8s.io/v1/namespaces/{desk.namespace}/roles/other"]
+
+    def submit(number: int, spec: Object, *earlier: Ref) -> Ref:
+        return desk.backend.submit(Submission("job", spec, earlier=earlier), desk.mark(attempt=number))
+
+    first = submit(1, manifest("", CONFIG), Ref.of("of a backend of another type that had the name before"))
+    second = submit(2, manifest("", role), first)
+    third = submit(3, manifest(""), first, second)
     assert [each.name for each in JobRef.parse(second).companions] == ["other", "settings"]
     assert {each.name for each in JobRef.parse(third).companions} == {"other", "settings"}
     assert desk.backend.find([desk.mark(attempt=3)])[desk.mark(attempt=3)] == Found(third, desk.mark(attempt=3).body)
