@@ -11,8 +11,10 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -133,6 +135,8 @@ class Rest:
         self._environ = environ
         self._explain = explain
         self._limits = limits
+        self.clock_ahead: timedelta | None = None
+        """How far this machine's clock is ahead of the service's, as its last answer told; None where none did."""
         self._gate = Gate(clock)
         self._proxy = proxy_for(base.url, environ)
         self._wire: Wire | None = None
@@ -254,6 +258,7 @@ class Rest:
             total=left, changing=request.changing,
         ) as response:
             said = {key.lower(): value for key, value in response.headers.items()}
+            self._compare_clocks(said.get("date", ""))
             encoding = said.get("content-encoding", "").strip().lower()
             try:
                 body = b"".join(decoded(response.iter_raw(), encoding, limits.cap))
@@ -266,6 +271,10 @@ class Rest:
                 summary = f"the answer of {self.base.host} is too large"
                 raise RestError(summary, what, status=response.status_code, ambiguous=request.changing) from error
             return response.status_code, said, body
+
+    def _compare_clocks(self, date: str) -> None:
+        with suppress(ValueError, TypeError, OverflowError):  # a service need not tell the time
+            self.clock_ahead = self._clock.now() - parsedate_to_datetime(date)
 
     @property
     def _origin(self) -> str:
@@ -325,7 +334,8 @@ class Rest:
             value = None
         code, message = self._explain(value)
         told = short(message[:_MOST_WORDS]) if message else excerpt(body) or "no word about it"
-        detail = f"{request.method} {request.path}: status {status}{f', {short(code[:_MOST_WORDS], 60)}' if code not in ('', str(status)) else ''}"
+        more = f", {short(code[:_MOST_WORDS], 60)}" if code not in ("", str(status)) else ""
+        detail = f"{request.method} {request.path}: status {status}{more}"
         summary, retryable = told, status in (408, 429) or status >= 500
         pause = retry_after(headers.get("retry-after"), self._clock.now()) if retryable else 0.0
         if pause:
