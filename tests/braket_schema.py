@@ -352,7 +352,7 @@ SETTINGS: Schema = {
             "description": "Where packed sources go; amazon-braket-REGION-ACCOUNT otherwise, as in Amazon's SDK.",
         },
         "source_prefix": {
-            "type": "string", "maxLength": 500, "pattern": "^[A-Za-z0-9!_.*'()/-]*$",
+            "type": "string", "maxLength": 500, "pattern": "^(?!(?:.*/)?\\.{1,2}(?:/|$))[A-Za-z0-9!_.*'()/-]*$",
             "x-jobform-expected": "a prefix of keys in a bucket",
             "description": "What stands before the keys of packed sources; jobform otherwise.",
         },

@@ -39,6 +39,13 @@ _SLOWEST = 64 << 10
 """Bytes a second at which a way still counts as open."""
 
 
+_ALSO: Mapping[str, tuple[str, ...]] = {"logs": ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",)}
+"""What AWS calls the variable of a service's address, where that is not boto3's name of the service."""
+
+_BARREN = 1000
+"""Pages without anything, one after the other, that a list may have: a log with long pauses has some."""
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A value and the setting or variable that it comes from."""
@@ -222,7 +229,7 @@ class Aws:
             variables: tuple[str, ...] = ()
         else:
             more = self._settings.endpoint_variables if service == self._settings.service else ()
-            variables = (f"AWS_ENDPOINT_URL_{service.upper()}", *more, "AWS_ENDPOINT_URL")
+            variables = (f"AWS_ENDPOINT_URL_{service.upper()}", *_ALSO.get(service, ()), *more, "AWS_ENDPOINT_URL")
         setting = self._settings.endpoint if service == self._settings.service else None
         if setting is None and not any(self._environ.get(name) for name in variables):
             return None
@@ -285,6 +292,22 @@ class _Explained:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, BackendError):
             raise self._explain(error) from error
+
+
+class Turns:
+    """The pages of one list, which must come to an end. what: the list, for people."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._met: set[str] = set()
+        self._barren = 0
+
+    def turn(self, token: str, *, empty: bool) -> None:
+        """To the page of this token; empty: nothing stood on the one before. Raises BackendError for a list without an end."""
+        self._barren = self._barren + 1 if empty else 0
+        if token in self._met or self._barren > _BARREN:
+            raise BackendError(f"{self._what} has no end", "AWS gives page after page of it with nothing new")
+        self._met.add(token)
 
 
 def _time_for(parameters: Mapping[str, object]) -> float:

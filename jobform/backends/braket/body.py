@@ -16,9 +16,6 @@ from jobform.schema_rules import scalar_as_text
 
 MARK = "jobform:mark"
 ADDRESS = "jobform:address"
-RESERVED = ("jobform:", "aws:")
-"""How tags begin that are none of the user's: our own, and those that AWS makes."""
-
 _NAME, _TAG_VALUE = 50, 256
 
 Tree: TypeAlias = Mapping[str, "Tree | None"]
@@ -103,7 +100,7 @@ def user_tags(tags: Json) -> dict[str, Json]:
     found = _object(tags)
     if not all(isinstance(value, str) for value in found.values()):
         raise TypeError("tags are texts")
-    return {key: value for key, value in found.items() if not key.lower().startswith(RESERVED)}
+    return {key: value for key, value in found.items() if not key.startswith("jobform:") and not key.lower().startswith("aws:")}
 
 
 def job_name(name: str) -> str:

@@ -3,6 +3,7 @@ name begins with the job's name and the last part of its ARN.
 """
 
 import heapq
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from jobform.backends.braket.outcome import OVER
 from jobform.backends.braket.service import Braket, uuid_of
 from jobform.backends.remote import moment
+from jobform.clients.aws import Turns
 from jobform.clients.aws_errors import AwsError
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
@@ -127,6 +129,7 @@ class Logs:
         """The names of a job's streams, sorted; none before anything was ever printed."""
         names: list[str] = []
         token: dict[str, Json] = {}
+        turns = Turns("the list of the job's log streams")
         while True:
             try:
                 value = self._service.aws.often(
@@ -140,10 +143,11 @@ class Logs:
             listed, after = value.get("logStreams"), value.get("nextToken")
             for stream in listed if isinstance(listed, list) else ():
                 name = stream.get("logStreamName") if isinstance(stream, dict) else None
-                if isinstance(name, str) and (name == prefix or name.startswith(f"{prefix}/")):
+                if isinstance(name, str) and name.startswith(prefix) and not name[len(prefix) :][:1].isalnum():
                     names.append(name)
             if not isinstance(after, str) or not after or {"nextToken": after} == token:
-                return sorted(set(names))
+                return sorted(set(names), key=_in_order)
+            turns.turn(after, empty=not listed)
             token = {"nextToken": after}
 
     def _events(self, cursor: "_Cursor", *, backwards: bool = False, limit: int = _PAGE) -> tuple[list[_Line], str, str]:
@@ -167,28 +171,33 @@ class Logs:
 
     def _forward(self, cursor: "_Cursor") -> Iterator[_Line]:
         """Every line that is new, up to the present end, which CloudWatch tells by giving the same token again."""
+        turns = Turns(f"the log stream {cursor.stream}")
         while True:
             lines, _, after = self._events(cursor)
             yield from lines
             if not after or after == cursor.token:
                 return
+            turns.turn(after, empty=not lines)
             cursor.token = after
 
     def _tail(self, stream: str, count: int, since: int | None) -> tuple[list[_Line], "_Cursor"]:
         """The last lines, and where to go on."""
         cursor, end = _Cursor(stream, since=since), _Cursor(stream, since=since)
         found: list[_Line] = []
+        turns = Turns(f"the log stream {stream}")
         while True:
             lines, before, after = self._events(cursor, backwards=True, limit=max(1, min(_PAGE, count - len(found))))
             found = lines + found
             end.token = end.token or after
             if len(found) >= count or not before or before == cursor.token:
                 return found[max(0, len(found) - count) :], end
+            turns.turn(before, empty=not lines)
             cursor.token = before
 
     def _end_of(self, stream: str, limit: int) -> bytes:
         cursor, size = _Cursor(stream), 0
         pages: list[bytes] = []
+        turns = Turns(f"the log stream {stream}")
         while True:
             lines, before, _ = self._events(cursor, backwards=True)
             pages.insert(0, b"".join(line for _, line in lines))
@@ -196,6 +205,7 @@ class Logs:
             if size >= limit or not before or before == cursor.token:
                 data = b"".join(pages)
                 return data[max(0, len(data) - limit) :]
+            turns.turn(before, empty=not lines)
             cursor.token = before
 
 
@@ -223,6 +233,11 @@ def label(stream: str, prefix: str) -> str:
     return stream.removeprefix(prefix).strip("/") or stream
 
 
+def _in_order(stream: str) -> list[tuple[int, str]]:
+    """`algo-2` before `algo-10`."""
+    return [(int(part), "") if part.isdecimal() and part.isascii() else (-1, part) for part in re.split(r"([0-9]{1,18})", stream)]
+
+
 def _chosen(streams: list[str], index: int | None, *, waiting: bool = False) -> list[str]:
     if index is None:
         return streams
@@ -240,4 +255,4 @@ def _line(event: Json) -> _Line | None:
     if not isinstance(event, dict) or not isinstance(event.get("message"), str):
         return None
     at, text = event.get("timestamp"), str(event["message"])
-    return at if isinstance(at, int) else 0, text.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
+    return at if isinstance(at, int) else 0, text.rstrip("\n").encode("utf-8", "replace") + b"\n"

@@ -5,14 +5,15 @@ is the same job, if the service keeps its promise.
 """
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from jobform.backends.braket.body import MARK, fields_of, fields_of_row, set_source, user_tags, wire_body
 from jobform.backends.braket.outcome import OVER, STOPPING, ended_moment, outcome_of
-from jobform.backends.braket.source import archive_of, source_of, upload
+from jobform.backends.braket.source import Store, archive_of, source_of, upload
 from jobform.backends.remote import PageExpiredError, Seen, moment, shaped
-from jobform.clients.aws import Aws, AwsSettings
+from jobform.clients.aws import Aws, AwsSettings, Turns
 from jobform.clients.aws_errors import AwsError
 from jobform.clients.gate import Pace
 from jobform.clients.text import short
@@ -60,6 +61,8 @@ class Braket:
         self._place = place
         self._account = ""
         self._made: dict[str, float] = {}
+        self._packing = threading.Lock()
+        self._sources: dict[tuple[str, str | None], str] = {}
 
     def scope(self) -> Scope:
         """Account and region, proven by a list of jobs; the account is that of any job, and else what STS says."""
@@ -110,7 +113,7 @@ class Braket:
 
     def pages(self, since: datetime | None) -> Iterator[Sequence[Seen]]:
         filters = [] if since is None else [_filter("createdAt", "GTE", since.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
-        token = ""
+        token, turns = "", Turns("the list of jobs")
         while True:
             try:
                 rows, token = self._search(filters, _PAGE, token)
@@ -121,12 +124,12 @@ class Braket:
             yield [shaped(_seen_in_list, row, "row of jobs") for row in rows]
             if not token:
                 return
+            turns.turn(token, empty=not rows)
 
     def create(self, submission: Submission, mark: Mark) -> str:
         body = wire_body(submission.spec, mark, self.role)  # refuses before anything is uploaded
         if (path := source_of(submission)) is not None:
-            archive = archive_of(self._place.project, path, submission)
-            set_source(body, upload(self.aws, archive, *self._code(), "`source_bucket` of the backend"))
+            set_source(body, self._source(path, submission))
         try:
             arn = self.aws.once("braket", "create_job", **body).get("jobArn")
         except AwsError as error:
@@ -148,10 +151,10 @@ class Braket:
         tags = user_tags(wanted)
         dropped = {str(path[1]) for path in submission.changes if len(path) == 2 and path[0] == "tags"}
         gone = [key for key in present if key not in tags and (wanted is not None or key in dropped)]
+        if gone:  # first: a job that has as many tags as it may takes no more
+            self.aws.once("braket", "untag_resource", resourceArn=run_id, tagKeys=gone)
         if added := {key: value for key, value in tags.items() if present.get(key) != value}:
             self.aws.once("braket", "tag_resource", resourceArn=run_id, tags=added)
-        if gone:
-            self.aws.once("braket", "untag_resource", resourceArn=run_id, tagKeys=gone)
         after = self.one(run_id)
         if after is None:
             raise BackendError(f"{run_id} is gone", retryable=True)
@@ -179,9 +182,19 @@ class Braket:
             raise BackendError("the service's answer is no list of jobs")
         return rows, after or ""
 
-    def _code(self) -> tuple[str, str]:
-        """Bucket and prefix of sources; the bucket is the SDK's own unless the settings name one."""
-        return self._bucket or f"amazon-braket-{self.aws.region.value}-{self.account()}", self._prefix
+    def _source(self, path: str, submission: Submission) -> str:
+        """The S3 address of a job's program. One that many jobs run is packed once, and one at a time: it may be large."""
+        content = (path, submission.inputs.get(path))
+        with self._packing:
+            if content not in self._sources:
+                self._sources[content] = upload(self.aws, archive_of(self._place.project, path, submission), self._store())
+            return self._sources[content]
+
+    def _store(self) -> Store:
+        """The bucket is the SDK's own unless the settings name one."""
+        owner = "" if self._bucket else self.account()
+        bucket = self._bucket or f"amazon-braket-{self.aws.region.value}-{owner}"
+        return Store(bucket, self._prefix, owner, "`source_bucket` of the backend")
 
 
 def uuid_of(arn: str) -> str:

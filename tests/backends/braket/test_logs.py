@@ -193,3 +193,82 @@ def test_odd_pages(backend: BraketBackend, start: Start, odd: Any) -> None:
     assert output(backend, ref) in ("", "x\n")
     assert output(backend, ref, tail=3) in ("", "x\n")
     assert backend.kept(ref, 10) in (b"", b"x\n")
+
+
+def stand_in(backend: BraketBackend, monkeypatch: pytest.MonkeyPatch, page: Callable[..., dict[str, Json]]) -> None:
+    """CloudWatch answers as `page(operation, **parameters)` says."""
+    aws = backend._logs._service.aws
+    real = aws.often
+    monkeypatch.setattr(
+        aws, "often", lambda service, operation, **given: (
+            page(operation, **given) if service == "logs" else real(service, operation, **given)
+        ),
+    )
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["in circles", "ever new"])
+@pytest.mark.parametrize("operation", ["describe_log_streams", "get_log_events"])
+def test_pages_without_end_are_left(
+    backend: BraketBackend, start: Start, monkeypatch: pytest.MonkeyPatch, operation: str, fresh: bool,
+) -> None:
+    ref, count = start(hyper_parameters=ENDS), [0]
+    ended(backend, ref)
+
+    def page(asked: str, **given: Any) -> dict[str, Json]:
+        count[0] += 1
+        token = str(count[0] if fresh else count[0] % 2)
+        if asked == "describe_log_streams":
+            streams: list[Json] = [{"logStreamName": f"{given['logStreamNamePrefix']}/algo-1"}]
+            return {"logStreams": [], "nextToken": token} if operation == asked else {"logStreams": streams}
+        return {"events": [], "nextForwardToken": token, "nextBackwardToken": token}
+
+    stand_in(backend, monkeypatch, page)
+    for ask in (lambda: output(backend, ref), lambda: output(backend, ref, tail=5), lambda: backend.kept(ref, 100)):
+        with pytest.raises(BackendError, match="has no end"):
+            ask()
+
+
+def test_streams_in_the_order_of_their_numbers_and_whatever_stands_behind_the_job(
+    backend: BraketBackend, start: Start, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """How a stream's name goes on after the job's is documented nowhere."""
+    ref = start(hyper_parameters=ENDS)
+    ended(backend, ref)
+    ends = ["/algo-10", "/algo-1", "/algo-2", "-algo-3", "x/algo-1", ""]
+
+    def page(operation: str, **given: Any) -> dict[str, Json]:
+        if operation == "describe_log_streams":
+            return {"logStreams": [{"logStreamName": f"{given['logStreamNamePrefix']}{end}"} for end in ends]}
+        name = given["logStreamName"].rpartition("/")[2]
+        return {"events": [{"message": f"of {name}", "timestamp": 1}], "nextForwardToken": "f", "nextBackwardToken": "b"}
+
+    stand_in(backend, monkeypatch, page)
+    seen = [output(backend, ref, index=index).rpartition("algo-")[2].strip() for index in range(2, 5)]
+    assert seen == ["1", "2", "10"]
+    with pytest.raises(BackendError, match="no instance 5"):
+        output(backend, ref, index=5)
+
+
+def test_a_line_that_is_no_text_is_shown_all_the_same(
+    backend: BraketBackend, start: Start, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref = start(hyper_parameters=ENDS)
+    ended(backend, ref)
+
+    def page(operation: str, **given: Any) -> dict[str, Json]:
+        if operation == "describe_log_streams":
+            return {"logStreams": [{"logStreamName": given["logStreamNamePrefix"]}]}
+        event: Json = {"message": "half a \ud83d pair\n", "timestamp": 1}
+        return {"events": [] if "nextToken" in given else [event], "nextForwardToken": "end", "nextBackwardToken": "end"}
+
+    stand_in(backend, monkeypatch, page)
+    assert output(backend, ref) == "half a ? pair\n"
+    assert backend.kept(ref, 7) == b"? pair\n"
+
+
+def test_the_variable_that_aws_has_for_cloudwatch(backend: BraketBackend, start: Start, open_backend: Open) -> None:
+    ref = start(hyper_parameters=ENDS)
+    environ = {"AWS_ENDPOINT_URL_LOGS": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    with pytest.raises(BackendError, match="cannot connect to logs") as caught:
+        output(open_backend({**environ, "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": "http://127.0.0.1:2"}), ref)
+    assert "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS" in caught.value.detail

@@ -64,6 +64,21 @@ def test_tags_become_what_the_spec_says(
     assert backend.find([mark()])[mark()] == Found(ref, mark().body), "our own tags stay"
 
 
+def test_as_many_tags_as_there_may_be_are_exchanged(backend: BraketBackend, start: Start, sandbox: Sandbox) -> None:
+    before, after = ({f"{word}{number}": "x" for number in range(48)} for word in ("old", "new"))
+    ref = start(tags=before, hyper_parameters=RUNS)
+    changes = tuple(("tags", key) for key in (*before, *after))
+    changed = replace(submission(tags=dict(after), hyper_parameters=RUNS), changes=changes)
+    assert backend.update(ref, changed, actual_of(backend, ref)).fields["tags"] == after
+    assert tags_of(sandbox, ref) == after
+
+
+def test_a_tag_that_looks_like_ours_is_the_users(backend: BraketBackend, start: Start, sandbox: Sandbox) -> None:
+    """AWS tells capitals from small letters, and the schema takes it."""
+    ref = start(tags={"Jobform:team": "chem"}, hyper_parameters=RUNS)
+    assert tags_of(sandbox, ref) == {"Jobform:team": "chem"} == actual_of(backend, ref).fields["tags"]
+
+
 def test_a_tag_of_somebody_else_goes_only_where_the_spec_has_tags(
     backend: BraketBackend, start: Start, sandbox: Sandbox,
 ) -> None:
@@ -132,6 +147,13 @@ def test_the_list_shows_every_run_for_import(backend: BraketBackend, start: Star
     assert {"image", "device_config", "instance_config", "output_data_config", "hyper_parameters", "role_arn", "job_name"} <= set(
         whole.actual.fields,
     )
+
+
+def test_a_list_that_never_ends_is_left(backend: BraketBackend, sandbox: Sandbox) -> None:
+    answer(sandbox, "POST", "/jobs", {"jobs": [], "nextToken": "again"})
+    for ask in (lambda: backend.find([mark()]), lambda: list(backend.list())):
+        with pytest.raises(BackendError, match="the list of jobs has no end"):
+            ask()
 
 
 @pytest.mark.parametrize(("id_", "words"), [

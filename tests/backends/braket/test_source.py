@@ -1,9 +1,12 @@
 """Sources: packed the same way everywhere, uploaded once for each content, and never with another content than was accepted."""
 
+import base64
 import gzip
+import hashlib
 import io
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
+from jobform.backends.braket import service
 from jobform.backends.braket.backend import BraketBackend
 from jobform.backends.braket.source import pack
 from jobform.model.errors import BackendError
@@ -111,7 +115,7 @@ def test_what_has_changed_since_it_was_accepted_is_not_sent(backend: BraketBacke
 
 def test_what_was_never_accepted_is_not_sent(backend: BraketBackend, sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "vqe.py").write_text("print(1)")
-    with pytest.raises(BackendError, match="never accepted"):
+    with pytest.raises(BackendError, match="nobody accepted the content"):
         backend.submit(replace(job(tmp_path, "vqe.py"), inputs={}), mark())
     assert posts(sandbox) == 0
 
@@ -141,3 +145,59 @@ def test_no_role_uploads_nothing(open_backend: Open, sandbox: Sandbox, tmp_path:
     with pytest.raises(BackendError, match="no role"):
         backend.submit(job(tmp_path, "vqe.py"), mark())
     assert objects(sandbox, "norole/") == []
+
+
+def asked_of_s3(backend: BraketBackend, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Calls of S3 from now on: names and parameters."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    aws = backend._braket.aws
+    real = aws.often
+
+    def often(service: str, operation: str, **given: Any) -> dict[str, Json]:
+        if service == "s3":
+            calls.append((operation, given))
+        return real(service, operation, **given)
+
+    monkeypatch.setattr(aws, "often", often)
+    return calls
+
+
+def test_nobody_elses_bucket_gets_the_source(
+    open_backend: Open, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name of the usual bucket can be guessed, so anybody may have made it. One that the settings name may be of another."""
+    (tmp_path / "vqe.py").write_text("print('whose')")
+    backend, other = open_backend(source_prefix="whose"), open_backend(source_prefix="whose2", source_bucket=BUCKET)
+    for each, owner in ((backend, "123456789012"), (other, None)):
+        calls = asked_of_s3(each, monkeypatch)
+        each.submit(job(tmp_path, "vqe.py"), mark(owner or "none"))
+        assert [name for name, _ in calls] == ["head_object", "put_object"]
+        assert {given.get("ExpectedBucketOwner") for _, given in calls} == {owner}
+
+
+def test_s3_checks_what_came_over(
+    backend: BraketBackend, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "vqe.py").write_text("print('whole')")
+    calls = asked_of_s3(backend, monkeypatch)
+    backend.submit(job(tmp_path, "vqe.py"), mark())
+    given = calls[-1][1]
+    assert given["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(given["Body"]).digest()).decode()
+    data = s3(sandbox).get_object(Bucket=given["Bucket"], Key=given["Key"])["Body"].read()
+    assert data == given["Body"], "as it is, without the frames of a streamed upload"
+
+
+def test_a_program_of_many_jobs_is_packed_once(
+    backend: BraketBackend, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[str] = []
+    real = service.archive_of
+    monkeypatch.setattr(service, "archive_of", lambda *given: packed.append(given[1]) or real(*given))  # type: ignore[func-returns-value]  # and then
+    (tmp_path / "vqe.py").write_text("print('many')")
+    with ThreadPoolExecutor(4) as pool:
+        refs = list(pool.map(lambda name: backend.submit(job(tmp_path, "vqe.py"), mark(name)), ["a", "b", "c", "d"]))
+    assert len({uri_of(sandbox, ref.value) for ref in refs}) == 1
+    assert packed == ["vqe.py"]
+    (tmp_path / "vqe.py").write_text("print('other')")
+    backend.submit(job(tmp_path, "vqe.py"), mark("e"))
+    assert packed == ["vqe.py"] * 2
