@@ -61,7 +61,7 @@ def actuals(site: Site, namespace: str, seen: Sequence[Seen], follow: Follow | N
     waiting = _held(site, namespace, [each for each in seen if each.judged.suspended])
     bare = [
         each for each in asked
-        if not pods.get(each.uid) and each.judged.phase is Phase.PENDING and not each.judged.suspended and not each.judged.deleting
+        if each.uid not in pods and each.judged.phase is Phase.PENDING and not each.judged.suspended and not each.judged.deleting
     ]
     causes = _events(site, namespace, [each.uid for each in bare])
     answers = {}

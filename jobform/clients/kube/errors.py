@@ -12,6 +12,9 @@ from jobform.model.errors import BackendError
 from jobform.model.values import Json
 
 _MOST_CAUSES = 100
+_LONGEST = 1 << 16
+"""Characters of a message that are looked at: what is looked for stands at its beginning, before any dump."""
+
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 _WEBHOOK = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
 _POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']{1,253})'")
@@ -22,7 +25,7 @@ _UID = re.compile(r"UID in (?:the )?precondition|uid mismatch", re.IGNORECASE)
 _VERSION = re.compile(r"the object has been modified|ResourceVersion in (?:the )?precondition", re.IGNORECASE)
 _UNTYPED = "failed to create typed patch object"
 _UNCONVERTED = "failed to convert new object"  # such as a quantity that is none: a 500 that says the same every time
-_UNDECLARED = re.compile(r"(\.[^\s:]+): (field not declared in schema|[^\n]+)")
+_UNDECLARED = re.compile(r"(\.[^\s:]{1,300}): (field not declared in schema|[^\n]+)")
 
 _GRANT = "whoever runs the cluster can grant it: examples/kubernetes-gpu/rbac.yaml has what plan and apply need"
 
@@ -125,7 +128,7 @@ def refusal(
 ) -> KubeError:
     """The error of an answer of 300 or more. body: the Status object, {} when there was none; fallback: its message then."""
     text = body.get("message")
-    raw = text if isinstance(text, str) and text else fallback
+    raw = (text if isinstance(text, str) and text else fallback)[:_LONGEST]
     reason = body.get("reason")
     causes, conflicts = _causes(body.get("details"))
     denied = _denied_by(status, raw, body.get("details"))

@@ -4,14 +4,13 @@ A credential plug-in that fails is an error, not an anonymous request; a loopbac
 """
 
 import base64
-import binascii
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from jobform.clients.hosts import is_loopback
 from jobform.clients.kube.kubeconfig import Entry, read_kubeconfig, refused
@@ -19,6 +18,9 @@ from jobform.clients.kube.plugin import Plugin, PluginError
 from jobform.clients.kube.settings import KubeSettings
 from jobform.clients.kube.trust import Trust
 from jobform.clients.text import short
+
+_HEADER_SIGNS = "!#$&'*+-.^_`|~"
+"""What may stand in the name of a header besides letters and digits; anything else is escaped, as in a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _from_kubeconfig(paths: list[Path], settings: KubeSettings, environ: Mapping
     told_by = "the setting `namespace`" if settings.namespace else source if context.text("namespace") else "the default"
     if settings.server:
         source = f"the setting `server`, {source}"
-    headers = tuple(_impersonation(user.content))
+    headers = tuple(_impersonation(user.content, source))
     return Login(server, name, context.text("user"), source, namespace, told_by, trust, proof, expires, headers)
 
 
@@ -177,23 +179,32 @@ def _token_in(file: Path, otherwise: str, source: str) -> str:
         raise refused(f"{source} cannot be used: its token file {file} cannot be read") from error
 
 
-def _impersonation(user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, header in (("as", "Impersonate-User"), ("as-uid", "Impersonate-Uid")):
-        if user.get(key):
-            yield header, str(user[key])
-    for group in user.get("as-groups") or ():
-        yield "Impersonate-Group", str(group)
-    for key, values in (user.get("as-user-extra") or {}).items():
-        for value in values:
-            yield f"Impersonate-Extra-{key}", str(value)
+def _impersonation(user: Mapping[str, Any], source: str) -> Iterator[tuple[str, str]]:
+    """Headers as client-go writes them. Raises KubeError for a block of another shape: half of it would be somebody else."""
+    groups, extra = user.get("as-groups") or [], user.get("as-user-extra") or {}
+    given = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid"))]
+    try:
+        if not isinstance(groups, list):
+            raise TypeError
+        given += [("Impersonate-Group", group) for group in groups]
+        for key, values in extra.items():
+            if not isinstance(values, list):
+                raise TypeError
+            given += [(f"Impersonate-Extra-{quote(key, safe=_HEADER_SIGNS)}", value) for value in values]
+    except (AttributeError, TypeError) as error:
+        raise refused(f"{source} cannot be used: its as-groups are no list, or its as-user-extra is no map of lists") from error
+    for header, value in given:
+        text = "" if value is None else str(value)
+        if not text.isprintable():
+            raise refused(f"{source} cannot be used: whom it is to act as ({header}) is not one line of text")
+        if text:
+            yield header, text.encode("utf-8").decode("latin-1")  # which is how a header's characters become bytes
 
 
 def _trust(
     server: str, environ: Mapping[str, str], cluster: Entry | None = None, user: Entry | None = None, source: str = "",
 ) -> Trust:
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise refused(f"{short(parts._replace(netloc=parts.hostname or '').geturl())} is not the URL of an API server")
+    _check_url(server)
     own = cluster.text("proxy-url") if cluster else ""
     no_proxy = "" if own else environ.get("no_proxy", environ.get("NO_PROXY", ""))
     proxy = own or _proxy(server, environ)
@@ -207,6 +218,17 @@ def _trust(
     )
 
 
+def _check_url(server: str) -> None:
+    """Raises KubeError, which quotes no credentials, for what is not the URL of a server."""
+    try:
+        parts = urlsplit(server)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+    except ValueError as error:  # brackets without an end, a port that is none
+        raise refused(f"the server's URL cannot be used: {short(error)}") from error
+    if not usable:
+        raise refused(f"{short(parts._replace(netloc=parts.hostname or '').geturl())} is not the URL of an API server")
+
+
 def _material(entry: Entry, key: str, source: str) -> str | None:
     """What is given as data, else what is in the file that is named."""
     try:
@@ -214,10 +236,10 @@ def _material(entry: Entry, key: str, source: str) -> str | None:
             return base64.b64decode(data, validate=False).decode("utf-8")
         file = entry.file(key)
         return file.read_text("utf-8") if file else None
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no text, no path
         raise refused(f"{source} cannot be used: its {key} cannot be read") from error
     except OSError as error:
-        raise refused(f"{source} cannot be used: {error.filename}: {error.strerror}") from error
+        raise refused(f"{source} cannot be used: {short(error.filename, 200)}: {error.strerror}") from error
 
 
 def _moment(text: object) -> datetime | None:

@@ -59,9 +59,9 @@ class Plugin:
             raise PluginError("it wants to ask something, and there is no terminal to answer", "log in on a terminal first")
         ask = attended and mode != "Never"
         info = {"apiVersion": api, "kind": "ExecCredential", "spec": {"interactive": ask, **self._about_cluster()}}
-        surroundings = {**environ, **self._variables(), "KUBERNETES_EXEC_INFO": json.dumps(info)}
         install = short(self.spec.get("installHint") or "", 200)
         try:
+            surroundings = {**environ, **self._variables(), "KUBERNETES_EXEC_INFO": json.dumps(info, default=str)}
             code, output, said = _run(self._arguments(), surroundings, max(limit, ATTENDED) if ask else limit, ask=ask)
         except (OSError, ValueError) as error:
             raise PluginError(getattr(error, "strerror", None) or short(error, 200), install) from error
@@ -73,7 +73,10 @@ class Plugin:
     def _arguments(self) -> list[str]:
         """A name alone is looked for in PATH."""
         command = str(self.directory / self.command) if "/" in self.command else self.command
-        return [command, *(str(argument) for argument in self.spec.get("args") or ())]
+        given = self.spec.get("args") or []
+        if not isinstance(given, list):
+            raise PluginError("`args` of its block in the kubeconfig is no list")
+        return [command, *(str(argument) for argument in given)]
 
     def _variables(self) -> dict[str, str]:
         try:
@@ -87,11 +90,13 @@ class Plugin:
         told = {key: self.cluster[key] for key in _CLUSTER_KEYS if key in self.cluster}
         if authority := self.cluster.get("certificate-authority"):
             try:
-                told["certificate-authority-data"] = b64encode((self.directory / authority).read_bytes()).decode()
-            except OSError as error:
-                raise PluginError(f"it is to be told {short(authority, 200)}, which cannot be read: {error.strerror}") from error
-        for extension in self.cluster.get("extensions") or ():
-            if extension.get("name") == _INFO_OF_PLUGIN:
+                told["certificate-authority-data"] = b64encode((self.directory / str(authority)).read_bytes()).decode()
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "it is no path"
+                raise PluginError(f"it is to be told {short(authority, 200)}, which cannot be read: {why}") from error
+        extensions = self.cluster.get("extensions")
+        for extension in extensions if isinstance(extensions, list) else ():
+            if isinstance(extension, dict) and extension.get("name") == _INFO_OF_PLUGIN:
                 told["config"] = extension.get("extension")
         return {"cluster": told}
 

@@ -109,6 +109,12 @@ def test_failed_indexes_are_named() -> None:
     assert (told.phase, told.detail) == (Phase.RUNNING, "5 of 8 indexes done")
 
 
+def test_an_index_that_is_no_index_is_no_traceback() -> None:
+    made = pod(ended(1))
+    made["metadata"].setdefault("annotations", {})["batch.kubernetes.io/job-completion-index"] = "9" * 5000
+    assert actual(condition("Failed", "BackoffLimitExceeded"), made, completionMode="Indexed").phase is Phase.FAILED
+
+
 COMPLETE = condition("Complete")
 
 

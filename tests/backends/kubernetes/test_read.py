@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -111,6 +112,16 @@ def test_a_list_that_is_refused_says_nothing_of_the_runs(
     behind.close()
 
 
+def test_a_list_that_is_begun_again_counts_no_pod_twice(desk: Desk, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = desk.submit({"image": IMAGE, "resources": {"gpu": {"count": 64}}, "completions": 5, "parallelism": 5})
+    desk.until(lambda: desk.actual(ref).detail, lambda detail: "5 of 5 pods: unschedulable" in detail)
+    monkeypatch.setattr("jobform.clients.kube.listing.PAGE", 2)
+    forgotten = proxy.rule(refuse(410, b'{"kind": "Status", "reason": "Expired", "code": 410}'), "GET", "/pods.*continue=")
+    with closing(Desk(desk.cluster, desk.namespace, access=proxy.access)) as behind:
+        assert "5 of 5 pods: unschedulable" in behind.actual(ref).detail
+    assert forgotten.hits == 1
+
+
 def test_waiting_costs_no_requests(desk: Desk, proxy: Proxy) -> None:
     behind = Desk(desk.cluster, desk.namespace, access=proxy.access)
     refs = many(behind, 5)
@@ -120,7 +131,7 @@ def test_waiting_costs_no_requests(desk: Desk, proxy: Proxy) -> None:
     for _ in range(20):
         assert all(isinstance(answer, Actual) for answer in behind.backend.read(refs).values())
     play(desk, refs[0], "Running", {"running": {"startedAt": stamp()}})
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while behind.backend.read(refs)[refs[0]].phase is not Phase.RUNNING:  # type: ignore[union-attr]  # an Actual, as above
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -145,6 +145,16 @@ def test_nonsense_is_an_error_all_the_same(status: int, body: dict[str, Any]) ->
     assert len(error.causes) <= 100
 
 
+@pytest.mark.parametrize("raw", [
+    f"failed to create typed patch object (n/j; batch/v1, Kind=Job): {'.' * (1 << 20)}", "uid mismatch: " * (1 << 16),
+    "failed to create typed patch object" + "].x" * (1 << 18),
+])
+def test_a_text_made_to_be_slow_is_read_quickly(raw: str) -> None:
+    """Each of these would take hours if all of it were looked at again from each of its characters."""
+    for status in (409, 500):
+        assert refusal(status, {"message": raw}, changing=True).message
+
+
 def test_short_removes_dumps_and_control_characters() -> None:
     assert short(f"spec: Invalid value: &{DUMP}: no") == "spec: Invalid value: {...}: no"
     assert short('x: Invalid value: {"metadata":{"name":"' + "y" * 80 + '"}}: no') == "x: Invalid value: {...}: no"

@@ -11,6 +11,7 @@ import termios
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,40 @@ def test_impersonation_is_not_lost(tmp_path: Path, server: Faulty) -> None:
     KubeClient.open(KubeSettings(kubeconfig=str(write(tmp_path / "c", server=server.url, user=user))), {}).get("/x")
     assert server.seen[0].headers["impersonate-user"] == "ci"
     assert server.seen[0].headers["impersonate-group"] in ("b", "a, b")  # sent twice; this server keeps the last
+
+
+def test_impersonation_is_written_as_headers_can_hold_it(tmp_path: Path) -> None:
+    user = {"as": "jörg", "as-user-extra": {"example.com/team": ["ü", "b"]}}
+    headers = dict(login(write(tmp_path / "c", user=user)).headers)
+    assert headers["Impersonate-User"].encode("latin-1").decode("utf-8") == "jörg"
+    assert headers["Impersonate-Extra-example.com%2Fteam"] == "b"
+
+
+@pytest.mark.parametrize("user", [
+    {"as": "a\nX-Other: b"}, {"as-groups": "admins"}, {"as-groups": 3}, {"as-groups": ["a\x00"]}, {"as-user-extra": ["a"]},
+    {"as-user-extra": {"a": "b"}}, {"as-user-extra": {3: ["b"]}}, {"client-certificate": "a\x00b"},
+    {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "true", "args": 3}},
+    {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "true", "args": "--all"}},
+])
+def test_a_user_of_another_shape_is_refused(tmp_path: Path, user: dict[str, Any]) -> None:
+    path = write(tmp_path / "c", user=user)
+    assert "\n" not in str(refused(lambda: login(path, {"PATH": os.environ["PATH"]})))
+
+
+@pytest.mark.parametrize("url", [
+    "http://[::1", "https://h:99999", "https://h:0", "https://h:x", "https://u:hunter2@h", "ftp://h", "h",
+])
+def test_a_server_that_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
+    for told in (refused(lambda: login(write(tmp_path / "c", server=url))), refused(lambda: login(server=url))):
+        assert "hunter2" not in str(told)
+
+
+def test_a_plugin_may_be_told_whatever_yaml_can_hold(tmp_path: Path) -> None:
+    command = script(tmp_path / "plugin", COUNTING)
+    cluster = {"extensions": ["odd", {"name": "client.authentication.k8s.io/exec", "extension": {"until": date(2030, 1, 1)}}]}
+    user = plugin(command, args=["a"], env=[{"name": "PREFIX", "value": "p"}], provideClusterInfo=True)
+    found = login(write(tmp_path / "c", user=user, cluster=cluster), {"PATH": os.environ["PATH"]})
+    assert found.authorization() == "Bearer p--a-1"
 
 
 def test_proxy_url_of_the_cluster_wins(tmp_path: Path, server: Faulty) -> None:
