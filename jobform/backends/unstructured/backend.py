@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from posixpath import normpath
 from urllib.parse import urlsplit
 
-from jobform.backends.remote import Promise, RemoteBackend, RemoteType, Seen, id_of, key_scope, shaped
+from jobform.backends.remote import EARLY, Promise, RemoteBackend, RemoteType, Seen, id_of, key_scope, shaped
 from jobform.backends.unstructured.progress import Progress
 from jobform.backends.unstructured.results import Left, Shelf, directory_of, fetch, inputs_of, results_of, shared_places
 from jobform.backends.unstructured.wire import (
@@ -67,6 +67,8 @@ _PATIENT = Limits(read=60.0, total=300.0, cap=_MOST)
 
 _MAX_FILE = 10_000_000
 
+_EXCHANGED = "the key was exchanged while this command ran, and its account may be another one"
+
 
 class UnknownJobError(BackendError):
     """The service knows no job of this id; since it forgets none, that says more about the key than about the job."""
@@ -97,7 +99,7 @@ class _Credentials:
         key = self._held.key()
         if request.changing and request.path.endswith(_JOBS) and self.changed:
             detail = f"what was begun names the key that was in {self.source} before; run again"
-            raise BackendError("the key was exchanged while this command ran, and its account may be another one", detail)
+            raise BackendError(_EXCHANGED, detail)
         return {"unstructured-api-key": key.value}
 
     def renew(self) -> bool:
@@ -131,9 +133,16 @@ class Unstructured:
         return key_scope("unstructured", host, key, described, f"{self._base.source} and {key.source}")
 
     @property
-    def key_changed(self) -> bool:
-        """Whether the key is not the one of the scope any more."""
-        return self._credentials.changed
+    def doubt(self) -> str:
+        """Why what a list does not show may have been made all the same; "" for nothing."""
+        return _EXCHANGED if self._credentials.changed else self._clock_off()
+
+    def _clock_off(self) -> str:
+        ahead = self._rest.clock_ahead
+        if ahead is None or abs(ahead) < EARLY:
+            return ""
+        way = "ahead of" if ahead > timedelta() else "behind"
+        return f"this machine's clock is {abs(ahead) // timedelta(minutes=1)} min {way} that of {self._base.host}"
 
     def one(self, run_id: str) -> Seen | None:
         """Raises UnknownJobError where the service has none: never a proof that the job has gone."""
@@ -151,6 +160,8 @@ class Unstructured:
     def create(self, submission: Submission, mark: Mark) -> str:
         """A repeated create makes a second job, and nothing in it could tell whose it is: nothing of `mark` is sent."""
         del mark
+        if off := self._clock_off():
+            raise BackendError(off, "were the answer lost, the times of jobs could not tell whether one was made; set the clock")
         files = list(self._parts(submission))
         self._pace.wait()
         value = self._files.upload(_JOBS, {"request_data": request_data(submission.spec)}, files)
@@ -281,9 +292,9 @@ class UnstructuredBackend(RemoteBackend):
 
     def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
         answers = super().find(marks)
-        if not self._jobs.key_changed:
+        if not self._jobs.doubt:
             return answers
-        unknown = Unknown("the key was exchanged while this command ran, and its account may be another one")
+        unknown = Unknown(self._jobs.doubt)
         return {mark: unknown if isinstance(answer, Absent) else answer for mark, answer in answers.items()}
 
     def lookup(self, run_id: str) -> Sighting | None:

@@ -19,8 +19,8 @@ from tests.entry import Hook
 from tests.sandboxed import Answer, Desk
 
 APPLY = ("apply", "--auto-approve", "--detach")
-LATER = timedelta(minutes=30)
-"""After it, absence is certain, and what was made before the crash is too old to be meant."""
+LATER = timedelta(minutes=11)
+"""After it, absence is certain."""
 
 PARSE: dict[str, Any] = {"template_id": "hi_res_partition"}
 

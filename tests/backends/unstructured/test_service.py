@@ -28,7 +28,7 @@ from jobform.testing.clock import ManualClock
 from jobform.testing.marks import make_mark
 from tests.backends.unstructured.conftest import JOBS, Start, nodes, opened
 from tests.backends.unstructured.multipart import Sent, parts_of
-from tests.sandboxed import Answer
+from tests.sandboxed import Answer, LaterClock
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 JOB: dict[str, Json] = {
@@ -347,6 +347,23 @@ def test_absence_is_certain_only_where_no_job_was_made_at_all(start: Start, back
     answer = backend.find([later])[later]
     assert isinstance(answer, Unknown)
     assert "its absence is certain from" in answer.reason, "what was made long before is another job"
+
+
+@pytest.mark.parametrize(("hours", "said"), [(2, "min ahead of that of 127.0.0.1"), (-2, "min behind that of 127.0.0.1")])
+def test_a_clock_that_is_off_makes_no_job_and_believes_no_absence(
+    sandbox: Sandbox, submission: Make, tmp_path: Path, hours: int, said: str,
+) -> None:
+    """When it is set right, a job that was made by then would seem to be older, or younger, than its own submission."""
+    place = Place(tmp_path, LaterClock(timedelta(hours=hours)), no_effect, sandbox.variables)
+    backend = TYPE.open(BackendBlock("docs", "unstructured", {}), place)
+    backend.scope()
+    with pytest.raises(BackendError, match=said) as caught:
+        backend.submit(submission(), make_mark("job"))
+    assert not caught.value.ambiguous
+    assert not sandbox.world("unstructured").jobs
+    answer = backend.find([mark := make_mark("job")])[mark]
+    assert isinstance(answer, Unknown)
+    assert said in answer.reason
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
