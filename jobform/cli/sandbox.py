@@ -1,5 +1,6 @@
 """sandbox: servers of the remote services on this machine, for one command or until ^C."""
 
+import math
 import os
 import shlex
 import signal
@@ -43,6 +44,8 @@ def sandbox(
     and print the variables. Nothing leaves this machine; every job is gone when the servers stop.
     """
     target = app(ctx)
+    if math.isnan(speed):
+        raise click.BadParameter("it is no number", param_hint="--speed")
     try:
         from jobform.sandbox.faults import Fault
         from jobform.sandbox.host import Sandbox
@@ -54,15 +57,19 @@ def sandbox(
         started = Sandbox(speed=speed, faults=rules, ledger=ledger, run_locally=jobs_run == "local")
     except OSError as error:
         raise InputError.of("unwritable", f"{ledger} cannot be written: {error.strerror}") from error
+    code = 0
     with started as running:
         if command:
-            return _run(target, command, running.variables)
-        with _stopping() as wait:
-            for name, value in running.variables.items():
-                target.print(f"export {name}={shlex.quote(value)}")
-            target.say("The servers run until ^C.\n")
-            wait()
-    return 0
+            code = _run(target, command, running.variables)
+        else:
+            with _stopping() as wait:
+                for name, value in running.variables.items():
+                    target.print(f"export {name}={shlex.quote(value)}")
+                target.say("The servers run until ^C.\n")
+                wait()
+    if started.ledger.lost:
+        target.say(f"Error: {ledger} lacks entries: {started.ledger.lost}\n")
+    return code or int(bool(started.ledger.lost))
 
 
 def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> int:

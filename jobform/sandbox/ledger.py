@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class Ledger:
     """
 
     def __init__(self, file: Path | None = None, now: Callable[[], float] | None = None) -> None:
-        """Raises OSError when the file cannot be written."""
+        """Raises OSError when the file cannot be opened. lost: why it lacks entries, once it could not be written any more."""
+        self.lost = ""
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
         self._file = file.open("a", encoding="utf-8") if file else None
@@ -30,9 +32,12 @@ class Ledger:
         with self._lock:
             entry: Entry = {"at": datetime.fromtimestamp(self._now(), UTC).isoformat(), **values}
             self._entries.append(entry)
-            if self._file:
-                self._file.write(json.dumps(entry) + "\n")
-                self._file.flush()
+            if self._file and not self.lost:
+                try:
+                    self._file.write(json.dumps(entry) + "\n")
+                    self._file.flush()
+                except OSError as error:  # what the entry tells of has happened; the sandbox goes on without its file
+                    self.lost = error.strerror or str(error)
 
     def entries(self, event: str | None = None, service: str | None = None) -> Iterator[Entry]:
         """Up to this moment: all, or those of one event or service."""
@@ -44,4 +49,5 @@ class Ledger:
 
     def close(self) -> None:
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # told already: there is nothing in it that was not flushed
+                self._file.close()

@@ -12,6 +12,9 @@ import jsonschema_rs
 from jobform.model.values import Json
 from jobform.sandbox.wire import Call, Refused, Reply
 
+_INTEGER, _NUMBER = re.compile(r"-?[0-9]{1,15}"), re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+"""How a number is written in a query."""
+
 _PLACES = (Path(__file__).parent.parent / "schemas" / "openapi", Path(__file__).parent.parent.parent / "schemas" / "openapi")
 
 
@@ -170,10 +173,10 @@ def _typed(text: str, schema: Mapping[str, Json]) -> Json:
     items = schema.get("items")
     if kind == "array" and isinstance(items, dict):
         kind = items.get("type")
-    if kind in ("integer", "number", "boolean"):
-        try:
-            value: Json = json.loads(text)
-        except ValueError:
-            return text
-        return value
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text, text)
+    if kind == "integer" and _INTEGER.fullmatch(text):
+        return int(text)
+    if kind == "number" and _NUMBER.fullmatch(text):
+        return float(text)
     return text

@@ -40,6 +40,7 @@ _DEFAULTS: Mapping[str, Json] = {
     "max_timeout_start_ms": 300_000, "min_ram_gb": 0, "min_storage_gb": 0, "min_vram_gb": 0, "allowed_region_codes": [],
 }
 _DOCKER_DEFAULTS: Mapping[str, Json] = {"tag": "latest", "env": {}, "ports": [22], "volumes": []}
+_TIME = re.compile(r"[0-9]{1,15}")
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _MARK = re.compile(r"jobform:(jf1-[0-9a-f-]+)")
 _LIMIT = 20
@@ -86,7 +87,7 @@ class Otoy:
         key, time, nonce, given = (call.headers.get(f"x-{name}", "") for name in ("api-key", "time", "nonce", "signature"))
         if key not in _ACCOUNTS:
             raise Refused(401, "the API key is missing or unknown")
-        if not time.isdigit() or abs(int(time) / 1000 - self._world.now()) > SKEW:
+        if not _TIME.fullmatch(time) or abs(int(time) / 1000 - self._world.now()) > SKEW:
             raise Refused(401, "X-Time is no time in milliseconds within five minutes of the server's")
         if not _NONCE.fullmatch(nonce) or nonce in self._nonces:
             raise Refused(401, "X-Nonce is not 16 new bytes in hex")
@@ -135,7 +136,7 @@ class Otoy:
         runs: list[Json] = [str(uuid.uuid4()) for _ in range(_most_runs(whole))]
         owner = _MARK.match(str(body.get("description", "")))
         job = self._world.add(str(uuid.uuid4()), owner[1] if owner else "", whole, course)
-        job.extra["assign_by"] = self._world.after(int(str(whole["max_timeout_assign_ms"])) / 1000)
+        job.extra["assign_by"] = self._world.after(float(str(whole["max_timeout_assign_ms"])) / 1000)
         job.extra |= {"runs": runs, "account": self._account}
         return self._shown(job)
 
@@ -189,8 +190,8 @@ class Otoy:
             return []
         names = job.extra["runs"]
         assert isinstance(names, list)
-        nodes = int(str(job.body["max_node_count"]))
-        count = nodes * (1 + int(str(job.body["max_retry_count"])) if job.state is State.FAILED else 1)
+        nodes = int(float(str(job.body["max_node_count"])))
+        count = nodes * (1 + int(float(str(job.body["max_retry_count"]))) if job.state is State.FAILED else 1)
         runs = [self._run(job, str(name), number) for number, name in enumerate(names[:count])]
         return runs[::-1]
 
@@ -220,12 +221,12 @@ def _course(body: Mapping[str, Json], env: Mapping[str, Json]) -> Course:
     if body["task"] == "PERSISTENT":
         running = course.running if "SANDBOX_SECONDS" in env else inf
         return Course(course.queued, running, course.exit, course.log)
-    most = int(str(body["max_timeout_run_ms"])) / 1000
+    most = float(str(body["max_timeout_run_ms"])) / 1000
     return course if course.running <= most else Course(course.queued, most, 124, course.log)
 
 
 def _most_runs(body: Mapping[str, Json]) -> int:
-    nodes, retries = int(str(body["max_node_count"])), int(str(body["max_retry_count"]))
+    nodes, retries = int(float(str(body["max_node_count"]))), int(float(str(body["max_retry_count"])))
     if nodes < 1 or nodes * (1 + retries) > 1000:
         raise Refused(400, "max_node_count and max_retry_count are out of range")
     return nodes * (1 + retries)

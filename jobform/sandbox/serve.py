@@ -1,6 +1,6 @@
 """A sandboxed service on a loopback port. Besides the service's own paths it has `/_sandbox/`, by which a test moves it."""
 
-import json
+import re
 import socket
 import threading
 import time
@@ -17,6 +17,7 @@ from jobform.sandbox.world import World
 
 _MOST_BODY = 256 << 20
 _MOST_CALLS = 10_000
+_LENGTH = re.compile(r"[0-9]{1,12}")
 
 
 class Server(ThreadingHTTPServer):
@@ -63,13 +64,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the names that http.server looks for
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The service's own time, as its jobs have it."""
+        return super().date_time_string(self.server.world.now() if timestamp is None else timestamp)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the inherited signature
         """Nothing: the ledger is the log."""
 
     def _serve(self) -> None:
         call = self._call()
-        if call is None:
-            self._send(Reply(413, {"message": "the body is too large, or of unknown length"}))
+        if isinstance(call, Reply):
+            self.close_connection = True  # where the next request begins is not known
+            self._send(call)
             return
         if call.path.startswith("/_sandbox/"):
             self._send(self._admin(call))
@@ -88,12 +94,15 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self._finish(fault, reply)
 
-    def _call(self) -> Call | None:
-        parts = urlsplit(self.path)
+    def _call(self) -> Call | Reply:
+        """The request, or what is said of one that no service would be asked."""
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            return Reply(400, {"message": "the address of the request is none"})
         size = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not size.isdigit() or int(size) > _MOST_BODY:
-            self.close_connection = True
-            return None
+        if "Transfer-Encoding" in self.headers or not _LENGTH.fullmatch(size) or int(size) > _MOST_BODY:
+            return Reply(413, {"message": "the body is too large, or of unknown length"})
         headers = {key.lower(): value for key, value in self.headers.items()}
         body = self.rfile.read(int(size))
         if len(body) < int(size):
@@ -147,18 +156,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _admin(self, call: Call) -> Reply:
         """`PUT faults`, a list of rules as `Fault.to_json` gives them; `GET ledger`; `POST jobs/ID/end`, with exit and reason."""
         world = self.server.world
-        match call.method, call.parts[1:]:
-            case "PUT", ["faults"]:
-                rules = json.loads(call.body)
-                self.server.faults.set([Fault.from_json(rule) for rule in rules])
-                return Reply(200, {})
-            case "GET", ["ledger"]:
-                return Reply(200, list(world.ledger.entries()))
-            case "POST", ["jobs", run, "end"]:
-                with world.held():
-                    wanted = call.object()
-                    world.end(world.jobs[run], int(str(wanted.get("exit", 0))), str(wanted.get("reason", "")))
-                return Reply(200, {})
+        try:
+            match call.method, call.parts[1:]:
+                case "PUT", ["faults"]:
+                    rules = call.json()
+                    self.server.faults.set([Fault.from_json(rule) for rule in rules] if isinstance(rules, list) else [])
+                    return Reply(200, {})
+                case "GET", ["ledger"]:
+                    return Reply(200, list(world.ledger.entries()))
+                case "POST", ["jobs", run, "end"] if run in world.jobs:
+                    with world.held():
+                        wanted = call.object()
+                        world.end(world.jobs[run], int(str(wanted.get("exit", 0))), str(wanted.get("reason", "")))
+                    return Reply(200, {})
+        except (Refused, KeyError, TypeError, ValueError) as error:
+            return Reply(400, {"message": f"the sandbox cannot do that: {error}"})
         return Reply(404, {"message": "the sandbox has no such path"})
 
 

@@ -1,13 +1,15 @@
 """A request and an answer of a sandboxed service, and what a service must offer."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from jobform.model.values import Json
 from jobform.sandbox.world import World
+
+_MOST_NUMBER = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,8 @@ class Call:
     def json(self) -> Json:
         """Raises Refused for what is no JSON."""
         try:
-            value: Json = json.loads(self.body)
-        except ValueError as error:
+            value: Json = json.loads(self.body, parse_int=_sane(int), parse_float=_sane(float), parse_constant=_sane(float))
+        except (ValueError, RecursionError) as error:
             raise Refused(400, f"the body is not JSON: {error}") from error
         return value
 
@@ -70,6 +72,16 @@ class Call:
     def first(self, name: str, otherwise: str = "") -> str:
         """A parameter of the query."""
         return next((value for key, value in self.query if key == name), otherwise)
+
+
+def _sane(kind: Callable[[str], int | float]) -> Callable[[str], int | float]:
+    """Numbers that a program of any language could take in."""
+    def number(text: str) -> int | float:
+        if not abs(float(text)) < _MOST_NUMBER:
+            raise ValueError(f"{text[:40]} is out of range")
+        return kind(text)
+
+    return number
 
 
 class SandboxService(Protocol):

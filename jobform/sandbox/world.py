@@ -112,6 +112,7 @@ class World:
         self._run_locally = run_locally
         self._lock = threading.RLock()
         self._due: list[tuple[float, int, str, State]] = []
+        self._stopped = False
         self._count = 0
 
     @property
@@ -187,7 +188,7 @@ class World:
     def advance(self) -> None:
         """Every change of state whose time has come, with the time at which it came."""
         now = self.now()
-        while self._due and self._due[0][0] <= now:
+        while not self._stopped and self._due and self._due[0][0] <= now:
             due, _, run, state = heapq.heappop(self._due)
             job = self.jobs.get(run)
             if job is None or job.over:
@@ -203,8 +204,9 @@ class World:
                 self._finish(job, due, now)
 
     def stop(self) -> None:
-        """End every process."""
+        """End every process; from then on time stands still, whoever still asks."""
         with self._lock:
+            self._stopped = True
             for job in self.jobs.values():
                 if job.process:
                     job.process.kill()

@@ -95,13 +95,27 @@ def test_what_is_no_command(jobform: Jobform) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "word"), [
     (["--fault", "status=503 when=now"], 64, "when=now"), (["--fault", "path=( drop=after"], 64, "regular expression"),
-    (["--speed", "0"], 64, "--speed"), (["--jobs-run", "remote"], 64, "local"), (["--ledger", "no/such/dir"], 3, "no/such/dir"),
+    (["--speed", "0"], 64, "--speed"),
+    (["--speed", "nan"], 64, "--speed"), (["--jobs-run", "remote"], 64, "local"), (["--ledger", "no/such/dir"], 3, "no/such/dir"),
 ])
 def test_options_that_are_wrong(jobform: Jobform, arguments: list[str], code: int, word: str) -> None:
     done = jobform("sandbox", *arguments, "--", "echo", "ran")
     assert (done.returncode, done.stdout) == (code, ""), done
     assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 1), ("exit 5", 5)])
+def test_a_ledger_that_cannot_be_written_is_told(jobform: Jobform, tmp_path: Path, script: str, code: int) -> None:
+    """It stops nothing: what it was to tell of has happened."""
+    directory = make(tmp_path / "p")
+    work = f"jobform apply --auto-approve >&2; {script}"
+    done = jobform("sandbox", "--speed", "50", "--ledger", "/dev/full", "--", "sh", "-c", work, cwd=directory)
+    assert done.returncode == code, done
+    assert "1 succeeded" in done.stderr
+    assert "Error: /dev/full lacks entries: No space left on device" in done.stderr
+    assert "fault in jobform" not in done.stderr
 
 
 def test_variables_that_a_shell_can_take(bin_directory: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def raw(sandbox: Sandbox, request: bytes) -> bytes:
 
 @pytest.mark.parametrize("head", [
     b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", b"Content-Length: 999999999999\r\n\r\n",
-    b"Content-Length: -1\r\n\r\n",
+    b"Content-Length: -1\r\n\r\n", b"Content-Length: \xb2\r\n\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
 ])
 def test_bodies_of_unknown_length_are_refused(sandbox: Sandbox, head: bytes) -> None:
     told = raw(sandbox, f"POST {JOBS} HTTP/1.1\r\nHost: x\r\n".encode() + head)
@@ -53,8 +53,29 @@ def test_half_a_request_is_none(sandbox: Sandbox) -> None:
     assert list(sandbox.ledger.entries()) == []
 
 
+@pytest.mark.parametrize(("request_", "status"), [
+    (b"GET http://[ HTTP/1.1\r\n\r\n", 400), (b"PUT /_sandbox/faults HTTP/1.1\r\nContent-Length: 1\r\n\r\n{", 400),
+    (b"PUT /_sandbox/faults HTTP/1.1\r\nContent-Length: 3\r\n\r\n[1]", 400),
+    (b"POST /_sandbox/jobs/none/end HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 404),
+])
+def test_what_is_asked_wrongly_gets_an_answer(sandbox: Sandbox, request_: bytes, status: int) -> None:
+    assert raw(sandbox, request_).startswith(f"HTTP/1.1 {status}".encode())
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"1" + b"0" * 400, b"NaN", b"Infinity"])
+def test_a_number_that_nobody_could_take_is_refused(url: str, sandbox: Sandbox, number: bytes) -> None:
+    body = json.dumps({**JOB, "priority": "N"}).encode().replace(b'"N"', number)
+    assert call(url, "POST", raw=body).status == 400
+    assert_no_bugs(sandbox.ledger.entries())
+
+
+def test_the_date_of_an_answer_is_the_services(sandbox: Sandbox) -> None:
+    sandbox.world(NAME).now = lambda: 0.0
+    assert b"\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in raw(sandbox, b"GET / HTTP/1.1\r\n\r\n")
+
+
 @pytest.mark.parametrize(("body", "status"), [
-    (b"", 400), (b"{", 400), (b"[]", 400), (b"null", 400), (b"\xff", 400),
+    (b"", 400), (b"[" * 100_000, 400), (b"{", 400), (b"[]", 400), (b"null", 400), (b"\xff", 400),
     (b'{"nodePoolId": 1}', 400), (b'{"nodePoolId": "p"}', 400),
     (json.dumps({**JOB, "unknown": 1}).encode(), 400), (json.dumps(JOB).encode(), 200),
 ])
@@ -71,7 +92,9 @@ def test_bodies(url: str, sandbox: Sandbox, body: bytes, status: int) -> None:
     ("GET", JOBS, "wrong", 401), ("GET", "/v1/accounts/other/batchJobs", "fw-sandbox", 403),
     ("GET", f"{JOBS}/none", "fw-sandbox", 404),
     ("GET", "/v1/nothing", "fw-sandbox", 404), ("PUT", JOBS, "fw-sandbox", 405), ("GET", f"{JOBS}?unknown=1", "fw-sandbox", 400),
-    ("GET", f"{JOBS}?pageSize=x", "fw-sandbox", 400), ("GET", f"{JOBS}?pageToken=x", "fw-sandbox", 400),
+    ("GET", f"{JOBS}?pageSize=x", "fw-sandbox", 400),
+    ("GET", f"{JOBS}?pageSize=1.0", "fw-sandbox", 400), ("GET", f"{JOBS}?pageSize={'[' * 5000}", "fw-sandbox", 400),
+    ("GET", f"{JOBS}?pageToken=x", "fw-sandbox", 400),
     ("GET", f"{JOBS}?pageSize=1&pageSize=2", "fw-sandbox", 400),
 ])
 def test_refusals(sandbox: Sandbox, url: str, method: str, path: str, key: str, status: int) -> None:

@@ -182,3 +182,23 @@ def test_the_ledger_is_a_file_too(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in lines] == ["earlier", "state"], "appended, and readable at once"
     assert [each["id"] for each in ledger.entries("state", "s")] == ["1"]
     assert list(ledger.entries("request")) == list(ledger.entries("state", "t")) == []
+
+
+def test_nothing_begins_once_it_has_stopped(tmp_path: Path) -> None:
+    """A request that is still being answered starts no process that nobody would end."""
+    stage = Stage(run_locally=True)
+    job = stage.add(command=Command(("touch", str(tmp_path / "ran"))))
+    stage.world.stop()
+    stage.at(1000)
+    assert (job.state, job.process) == (State.QUEUED, None)
+
+
+def test_a_ledger_whose_file_fails_goes_on_without_it() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    ledger = Ledger(Path("/dev/full"))
+    for number in range(3):
+        ledger.write(event="x", service="svc", number=number)
+    ledger.close()
+    assert ledger.lost == "No space left on device"
+    assert [each["number"] for each in ledger.entries()] == [0, 1, 2]

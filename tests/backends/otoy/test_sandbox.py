@@ -74,7 +74,7 @@ def test_a_signed_request_is_answered(client: Client) -> None:
 
 
 @pytest.mark.parametrize("wrong", [
-    {"api_key": "pk_other"}, {"secret": "sk_other"}, {"time": "0"}, {"time": "now"}, {"nonce": "short"}, {"nonce": "G" * 32},
+    {"api_key": "pk_other"}, {"secret": "sk_other"}, {"time": "0"}, {"time": "now"}, {"time": "\xb2"}, {"nonce": "short"}, {"nonce": "G" * 32},
     {"signed_query": "limit=11"}, {"time": str(int((time.time() + 3600) * 1000))},
 ])
 def test_what_is_not_signed_right_is_refused(client: Client, wrong: dict[str, str]) -> None:
@@ -186,3 +186,9 @@ def test_an_ended_job_cannot_be_cancelled(client: Client) -> None:
     assert client.ask("PUT", path, {})[1]["status"] == "CANCELLED"
     status, answer = client.ask("PUT", path, {})
     assert (status, answer["error"]["code"]) == (409, "conflict")
+
+
+def test_whole_numbers_with_a_point_are_numbers(client: Client) -> None:
+    job = client.create(max_timeout_run_ms=60_000.0, max_node_count=1.0, max_retry_count=0.0, max_timeout_assign_ms=300_000.0)
+    assert client.ask("GET", f"/v1/jobs/{job['uuid']}")[0] == 200
+    assert client.ask("GET", "/v1/jobs", query="page=1.0")[0] == 400
