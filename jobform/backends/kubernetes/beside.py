@@ -4,7 +4,6 @@ They are read when a comparison asks, at most once for each kind between two rea
 does not ask. A kind that this account may not read is not compared.
 """
 
-from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping
 
 from jobform.backends.kubernetes.composed import Composed, Manifest
@@ -13,7 +12,7 @@ from jobform.backends.kubernetes.identity import companions_of
 from jobform.backends.kubernetes.managed import Owners, owners, shown
 from jobform.backends.kubernetes.names import LINEAGE
 from jobform.backends.kubernetes.refs import Companion, parsed
-from jobform.backends.kubernetes.shapes import at, mapping, text
+from jobform.backends.kubernetes.shapes import at, text
 from jobform.backends.kubernetes.site import Site, is_unserved, uid_of
 from jobform.clients.kube.errors import KubeError
 from jobform.model.values import Json, Path, dotted
@@ -114,7 +113,7 @@ def _compared(composed: Composed, index: int, live: Manifest, *, ours: bool) -> 
     known = owners(at(live, "metadata", "managedFields"))
     if not ours:
         known = Owners({}, known.others)
-    want = applied(_stored(composed.companions[index]))
+    want = applied(composed.companions[index])
     for found, by in found_in(want, live, known):
         name = printable(by[0].manager) if by else ""
         yield _told(composed, index, shown(found.steps), _value(composed, index, found), present=found.present, by=name)
@@ -137,13 +136,3 @@ def _value(composed: Composed, index: int, found: Found) -> Json:
     if text(composed.companions[index], "kind") == "Secret" and found.steps[:1] != ("metadata",):
         return None
     return found.value
-
-
-def _stored(manifest: Manifest) -> Manifest:
-    """A manifest as the server keeps it: `stringData` of a Secret becomes part of its `data`."""
-    plain = mapping(manifest, "stringData")
-    if not plain or text(manifest, "kind") != "Secret":
-        return manifest
-    data = {key: b64encode(str(value).encode()).decode() for key, value in plain.items()}
-    rest = {key: value for key, value in manifest.items() if key != "stringData"}
-    return {**rest, "data": {**mapping(manifest, "data"), **data}}

@@ -3,6 +3,7 @@
 What is held back until the end is left out, and what a queue decides.
 """
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 
 from jobform.backends.kubernetes.compose_values import mapping, text, texts
@@ -35,13 +36,14 @@ def compose_objects(spec: Mapping[str, Json], mark: Mark, namespace: str, kinds:
     companions = [(other, _copied(objects[other])) for other in objects if other != key]
     for _, companion in companions:
         _name(companion, mark, namespace, {**texts(spec.get("labels")), **own}, spec, own_name=False)
+        _store(companion)
     queued = kind.queue and QUEUE_NAME in mapping(mapping(workload["metadata"]).get("labels"))
     if queued:
         _taken(workload, kind.suspend_path)  # the queue decides; naming it would start the run beside the queue, or stop it
     return Composed(
         workload, kind, tuple(companion for _, companion in companions), held,
         origins=(((), ("objects", key)), *_shared(spec)),
-        companion_origins=tuple(_companion_origins(spec, other) for other, _ in companions),
+        companion_origins=tuple(_companion_origins(spec, other, mapping(objects[other])) for other, _ in companions),
         verbatim=True, queued=queued,
     )
 
@@ -108,8 +110,21 @@ def _shared(spec: Mapping[str, Json]) -> Iterator[tuple[Path, Path]]:
             yield ("metadata", "labels", label), (name,)
 
 
-def _companion_origins(spec: Mapping[str, Json], key: str) -> Origins:
-    return (((), ("objects", key)), *_metadata_origins(spec))
+def _companion_origins(spec: Mapping[str, Json], key: str, document: Mapping[str, Json]) -> Origins:
+    plain: list[tuple[Path, Path]] = []
+    if text(document.get("kind")) == "Secret":
+        plain = [(("data", name), ("objects", key, "stringData", name)) for name in mapping(document.get("stringData"))]
+    return (((), ("objects", key)), *plain, *_metadata_origins(spec))
+
+
+def _store(document: Manifest) -> None:
+    """Write a Secret's `stringData` as the server stores it: by that name it would keep nobody as the owner of what is in it, so
+    that no change of it could be told, and what is dropped from it would stay.
+    """
+    plain = mapping(document.get("stringData"))
+    if document.get("kind") == "Secret" and plain:
+        del document["stringData"]
+        _map_in(document, "data").update({name: b64encode(text(value).encode()).decode() for name, value in plain.items()})
 
 
 def _metadata_origins(spec: Mapping[str, Json]) -> Iterator[tuple[Path, Path]]:

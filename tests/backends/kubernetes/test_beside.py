@@ -92,7 +92,25 @@ def test_the_values_of_a_secret_are_never_told(desk: Desk) -> None:
     edit(desk, {"stringData": {"a": "s3cret"}, "data": {"b": None}}, "secrets", "keys")
     found = told(desk, spec, ref)
     assert all(each.value is None for each in found)
-    assert {(each.path[2:], each.present) for each in found} == {(("data", "a"), True), (("data", "b"), False)}
+    assert {(each.path[2:], each.present) for each in found} == {(("stringData", "a"), True), (("data", "b"), False)}
+
+
+def test_a_secret_of_a_manifest_whose_values_are_not_kept(desk: Desk) -> None:
+    """What was applied is not known any more: whose it is now is what tells."""
+    spec, described = manifest("", SECRET), manifest("", {**SECRET, "stringData": {"a": TOKEN}})
+    ref = desk.backend.submit(Submission("job", spec, described), desk.mark())
+    assert told(desk, described, ref) == []
+    edit(desk, {"stringData": {"a": "other"}}, "secrets", "keys")
+    assert [(each.path[2:], each.by) for each in told(desk, described, ref)] == [(("stringData", "a"), "kubectl-edit")]
+    desk.backend.update(ref, Submission("job", spec, described), desk.actual(ref))
+    assert told(desk, described, ref) == []
+    assert desk.api.get(path(desk, "secrets", "keys"))["data"]["a"] == base64.b64encode(b"one").decode()
+
+
+def test_a_value_that_is_dropped_from_a_secret_goes(desk: Desk) -> None:
+    desk.submit(manifest("", {**SECRET, "stringData": {"a": "one", "old": "s3cret"}}), desk.mark())
+    desk.submit(manifest("", SECRET), desk.mark(attempt=2))
+    assert set(desk.api.get(path(desk, "secrets", "keys"))["data"]) == {"a", "b"}
 
 
 def test_what_jobform_makes_itself_is_told_at_the_field_that_it_is_for(desk: Desk) -> None:

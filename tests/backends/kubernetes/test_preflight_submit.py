@@ -146,6 +146,12 @@ def test_a_foreign_companion_is_taken_and_an_own_one_is_brought_up_to_date(desk:
     assert desk.api.get(f"{configs}/settings")["data"] == {"a": "1"}
 
 
+def test_a_secret_in_plain_words_is_taken_without_a_warning(desk: Desk) -> None:
+    """`stringData` is only written: that the server shows none is no field that it drops."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"a": "one"}}
+    assert one(desk, submits(desk, manifest("train", secret), name="train")) == Forecast("ok")
+
+
 def test_an_immutable_companion_is_refused(desk: Desk) -> None:
     fixed = {**CONFIG, "immutable": True}
     desk.submit(manifest("train", fixed), replace(desk.mark("train"), name="train"), "train")
