@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -380,12 +381,16 @@ def test_marks_of_others_are_none() -> None:
 
 
 def test_composing_is_pure_and_fast() -> None:
+    """Some 50 µs, against the time in which the same machine, as busy as it is, reads the outcome from its JSON."""
     spec = SPECS["one GPU"]
     assert composed(spec) == composed(spec)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    written = json.dumps(composed(spec).workload)
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.process_time()
         for _ in range(200):
-            composed(spec)
-        times.append((time.perf_counter() - start) / 200)
-    assert min(times) < 200e-6, "5,000 jobs in a plan: a second at most"
+            work()
+        return time.process_time() - start
+
+    ratios = [seconds(lambda: composed(spec)) / seconds(lambda: json.loads(written)) for _ in range(5)]
+    assert min(ratios) < 20, "5,000 jobs in a plan: a second at most"

@@ -291,4 +291,4 @@ def test_500_new_jobs_are_500_dry_runs_in_seconds(desk: Desk) -> None:
     answers = backend.preflight(intended, 10)
     assert set(answers.values()) == {OK}
     assert len(answers) == 500
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60, "two where nobody else is at work"
