@@ -34,7 +34,7 @@ def typed(command: list[str], answer: str, directory: Path) -> tuple[str, int]:
     process = subprocess.Popen(command, cwd=directory, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
                                preexec_fn=lambda: make_controlling(theirs))
     os.close(theirs)
-    shown, deadline, answered = b"", time.monotonic() + 60, False
+    shown, deadline, answered = b"", time.monotonic() + 300, False
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 0.1)[0]:
             try:
@@ -48,7 +48,7 @@ def typed(command: list[str], answer: str, directory: Path) -> tuple[str, int]:
             os.write(ours, answer.encode())
             answered = True
     os.close(ours)
-    return shown.decode("utf-8", "replace"), process.wait(timeout=60)
+    return shown.decode("utf-8", "replace"), process.wait(timeout=300)
 
 
 def make_controlling(terminal: int) -> None:

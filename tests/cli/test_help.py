@@ -107,7 +107,7 @@ def test_every_example_works(words: tuple[str, ...], line: str, cli: Cli, make: 
     (directory / "home/.config/fish/completions").mkdir(parents=True)
     shell = f"fpath=({directory}/home)\n{command}"
     done = subprocess.run(["bash", "-c", shell], cwd=directory, env=env | {"XDG_STATE_HOME": str(directory.parent / "state")},
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=300)
     expected = 3 if "examples/errors" in command else 2 if "--detailed-exitcode" in command else 0
     if "advance" in command and "while" not in command:
         expected = 0

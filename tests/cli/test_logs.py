@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from jobform.run.looking import _LONGEST, log_lines
 from jobform.run.runtime import Runtime
 from jobform.run.session import Session, Where, log_name
 from tests.cli.conftest import Cli, Make, job
+from tests.cli.terminal import until
 from tests.support import Result
 
 CANARY = "canary-in-the-coal-mines"
@@ -124,11 +124,7 @@ def test_the_last_words_of_a_stopped_run_are_kept(cli: Cli, make: Make) -> None:
     """What was kept right before the stop, when a cluster would remove the log with it, gives way to what came after."""
     directory = make({"train": job("trap 'echo last; exit 1' TERM; echo first; while :; do sleep 0.1; done")})
     assert cli("apply", "--auto-approve", "--detach", cwd=directory).exit == 0
-    log = next(iter(directory.rglob("stdout.log")), None)
-    until = time.monotonic() + 20
-    while (log is None or b"first" not in log.read_bytes()) and time.monotonic() < until:
-        time.sleep(0.05)
-        log = next(iter(directory.rglob("stdout.log")), None)
+    until(lambda: any(b"first" in log.read_bytes() for log in directory.rglob("stdout.log")), "the job prints")
     assert cli("cancel", "train", cwd=directory).exit in (0, 8)
     cli("wait", cwd=directory)
     [log] = kept(directory)

@@ -1,6 +1,5 @@
 """The question before everything is destroyed: the project's name, typed on a terminal, is the yes to stop live jobs too."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -61,11 +60,9 @@ def test_the_name_does_not_lift_protection(make: Make, cli: Cli) -> None:
 def test_nobody_to_ask(command: tuple[str, ...], make: Make, cli: Cli) -> None:
     """F109."""
     directory = make({"a": job("true")})
-    began = time.monotonic()
     done = cli(*command, cwd=directory, stdin="yes\ntest\n")
     assert done.exit == 64, done
     assert "--auto-approve" in done.stderr
-    assert time.monotonic() - began < 30
     assert not (directory / "jobform.state.json").exists()
 
 

@@ -28,6 +28,7 @@ def test_a_signal_leaves_the_jobs_running(number: signal.Signals, code: int, cli
     })
     with Running("apply", "--auto-approve", cwd=directory) as apply:
         apply.until("long: running")
+        until(lambda: starts(ledger) == ["long"], "the program of the job has begun")
         apply.signal(number)
         assert apply.wait() == code, apply
     assert "jobs keep running" in apply.stderr
@@ -72,9 +73,7 @@ def test_the_second_signal_leaves_at_once(make: Make, tmp_path: Path) -> None:
             apply.signal(signal.SIGINT)
             apply.until("Stopping")
             apply.signal(signal.SIGINT)
-            began = time.monotonic()
             assert apply.wait() == 130, apply
-            assert time.monotonic() - began < 15
     assert "Stopped at once" in apply.stderr
     (tmp_path / "go").touch()
 
@@ -84,7 +83,7 @@ import fcntl, sys, time
 with open(sys.argv[1], "r+") as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
@@ -116,12 +115,10 @@ def test_waiting_for_the_lock_can_be_stopped(number: signal.Signals, cli: Cli, m
     """F74."""
     directory = make({"a": job("true")})
     assert cli("apply", "--auto-approve", cwd=directory).exit == 0
-    with held(directory), Running("apply", "--auto-approve", cwd=directory) as apply:
+    with held(directory), Running("apply", "--auto-approve", "--lock-timeout", "1h", cwd=directory) as apply:
         apply.until("Waiting for the lock")
         apply.signal(number)
-        began = time.monotonic()
         assert apply.wait() == (130 if number == signal.SIGINT else 143), apply
-        assert time.monotonic() - began < 15
     assert "nothing was changed" in apply.stderr
 
 
@@ -134,7 +131,7 @@ def test_a_held_lock_is_said(cli: Cli, make: Make) -> None:
             began = time.monotonic()
             done = cli(*command, "--lock-timeout", "0", cwd=directory)
             assert done.exit == 4, f"{command}: {done}"
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 30, "it did not wait as long as it does by default"
         assert cli("advance", cwd=directory).exit == 2
         for command in (("plan",), ("status",), ("show",), ("history",), ("state", "list"), ("logs", "a")):
             assert cli(*command, cwd=directory).exit == 0, command
@@ -196,7 +193,7 @@ def test_others_can_work_while_an_apply_waits(cli: Cli, make: Make, tmp_path: Pa
         apply.until("long: running")
         for _ in range(5):
             assert cli("plan", "--detailed-exitcode", cwd=directory).exit == 0
-            assert cli("advance", "--lock-timeout", "5s", cwd=directory).exit == 2
+            assert cli("advance", "--lock-timeout", "1m", cwd=directory).exit == 2
         go.touch()
         assert apply.wait() == 0, apply
     assert "Done" in apply.stdout
@@ -217,12 +214,10 @@ def test_jobform_inside_its_own_job(cli: Cli, make: Make, bin_directory: Path) -
     """F78: a job that applies its own project is told so at once instead of waiting for itself."""
     inner = "jobform apply --auto-approve > inner.out 2> inner.err; echo $? > inner.exit"
     directory = make({"inner": job(f"PATH={bin_directory}:$PATH; {inner}")})
-    began = time.monotonic()
     done = cli("apply", "--auto-approve", cwd=directory)
     assert done.exit == 0, done
     assert (directory / "inner.exit").read_text().strip() == "4", (directory / "inner.err").read_text()
-    assert "inner" in (directory / "inner.err").read_text()
-    assert time.monotonic() - began < 25
+    assert "inside inner" in (directory / "inner.err").read_text(), "not that somebody holds the lock"
 
 
 def test_the_events_of_a_stopped_apply_end_with_a_summary(make: Make, tmp_path: Path) -> None:

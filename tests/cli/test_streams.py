@@ -17,7 +17,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def shell(line: str, cwd: Path, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     """A line of shell in which `jobform` is the command; its exit code is that of jobform."""
     text = f'set -o pipefail; jobform() {{ "{COMMAND[0]}" "{COMMAND[1]}" "$@"; }}; {line}'
-    return subprocess.run(["bash", "-c", text], cwd=cwd, env=environ_for(env, None), capture_output=True, text=True, timeout=60)
+    return subprocess.run(["bash", "-c", text], cwd=cwd, env=environ_for(env, None), capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "show", "schema state", "plan --format json", "version", "--help"])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Make, job
+from tests.cli.conftest import Cli, Make, job, sleeper
+from tests.cli.terminal import until
 
 MISTAKES = [
     (["aply"], 64, "Did you mean 'apply'"),
@@ -83,13 +84,17 @@ def test_a_state_that_cannot_be_read(cli: Cli, make: Make) -> None:
         assert cli(*command, cwd=directory).exit == 5, command
 
 
-def test_the_order_of_exit_codes(cli: Cli, make: Make) -> None:
+def test_the_order_of_exit_codes(cli: Cli, make: Make, tmp_path: Path) -> None:
     """7 before 8 before 9: the first that holds is told."""
     both = make({"bad": job("exit 1"), "after": job("true", needs=["bad"])})
     assert cli("apply", "--auto-approve", cwd=both).exit == 7
-    late = make({"bad": job("exit 1"), "long": job("sleep 3")}, name="late")
-    assert cli("apply", "--auto-approve", "--timeout", "1s", cwd=late).exit == 8
-    assert cli("apply", "--auto-approve", "--timeout", "200ms", cwd=late).exit == 9
+    go = tmp_path / "go"
+    late = make({"bad": job("exit 1"), "long": sleeper(go)}, name="late")
+    assert cli("apply", "--auto-approve", "--detach", cwd=late).exit == 0
+    until(lambda: "failed" in cli("status", "bad", cwd=late).stdout, "the job fails")
+    assert cli("wait", "--timeout", "0", cwd=late).exit == 8
+    assert cli("wait", "--timeout", "0", cwd=late).exit == 9
+    go.touch()
 
 
 def test_a_plan_file_is_private_and_whole(cli: Cli, make: Make) -> None:
