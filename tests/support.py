@@ -20,7 +20,7 @@ from jobform.testing.ledger import CREATED, Entry, assert_never_two_live, assert
 from tests.entry import VARIABLE, Hook
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
