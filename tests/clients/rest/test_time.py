@@ -2,12 +2,17 @@
 
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from jobform.clients.rest import transport
 from jobform.clients.rest.client import FilePart, Limits, Rest
 from jobform.model.clock import SystemClock
 from tests.clients.rest.kit import OK, Raw, connect, failure, raw
+
+SOON = 15.0
+"""Seconds, on a busy machine too: who did not leave would stay for longer."""
 
 QUICK = Limits(connect=0.5, read=0.4, total=1.0)
 PATIENT = Limits(connect=5.0, read=5.0, total=0.6)
@@ -41,7 +46,7 @@ def test_a_dripping_server_is_left(text: bytes, changing: bool) -> None:
         client = connect(server.url, clock=SystemClock(), limits=PATIENT)
         began = time.monotonic()
         error = failure(lambda: client.change("POST", "/x") if changing else client.get("/x"))
-    assert 0.5 < time.monotonic() - began < 1.5
+    assert 0.5 < time.monotonic() - began < SOON
     assert error.ambiguous is changing
     assert "took too long" in error.detail or "timed out" in error.detail
 
@@ -62,38 +67,41 @@ def test_a_large_body_has_time_to_be_sent() -> None:
 def test_a_silent_server_is_left(changing: bool) -> None:
     def talk(server: Raw, connection: socket.socket, number: int) -> None:
         server.request(connection, number)
-        server.closing.wait(10)
+        server.closing.wait(60)
 
     with raw(talk) as server:
-        client = connect(server.url, clock=SystemClock(), limits=QUICK)
+        client = connect(server.url, clock=SystemClock(), limits=Limits(connect=5.0, read=0.4, total=3.0))
         began = time.monotonic()
         error = failure(lambda: client.change("POST", "/x") if changing else client.get("/x"))
         spent, requests = time.monotonic() - began, server.requests
     assert error.retryable
     assert error.ambiguous is changing
-    assert spent < 1.6
+    assert spent < SOON
     assert requests == 1 if changing else requests >= 2, "a read is asked again within its time, a change never"
 
 
 def test_a_server_that_does_not_read_is_left() -> None:
     """A body of which nobody takes the rest."""
-    with raw(lambda server, _connection, _number: server.closing.wait(10) and None) as server:
+    with raw(lambda server, _connection, _number: server.closing.wait(60) and None) as server:
         client = connect(server.url, clock=SystemClock(), limits=QUICK)
         began = time.monotonic()
         error = failure(lambda: client.change("PUT", "/x", {"a": "x" * (32 << 20)}))
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON
         assert error.ambiguous
         assert server.requests == 0
 
 
 def test_a_slow_answer_within_its_time_is_taken() -> None:
     with raw(drip(OK, 0.002)) as server:
-        assert connect(server.url, clock=SystemClock(), limits=QUICK).get("/x") == {}
+        assert connect(server.url, clock=SystemClock(), limits=Limits(read=10.0)).get("/x") == {}
 
 
-def test_the_limit_is_of_one_call_and_not_of_the_client() -> None:
-    """A thread that made a slow call has all its time again for the next one."""
-    with raw(drip(OK, 0.004)) as server:
-        client = connect(server.url, clock=SystemClock(), limits=Limits(connect=1, read=1, total=0.9))
-        for _ in range(4):
-            client.get("/x")
+def test_the_limit_is_of_one_call_and_not_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that made a call has all its time again for the next one."""
+    passed = [0.0]
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0]))
+    with raw(drip(OK, 0.0)) as server:
+        client = connect(server.url, clock=SystemClock(), limits=Limits(connect=30, read=30, total=60))
+        for _ in range(3):
+            assert client.get("/x") == {}
+            passed[0] += 100
