@@ -97,6 +97,7 @@ class Aws:
         tries = 0
         while True:
             try:
+                deadline = self._turn(operation, deadline)
                 return self._call(service, operation, parameters, deadline, changing=False)
             except AwsError as error:
                 tries += 1
@@ -108,7 +109,8 @@ class Aws:
 
     def once(self, service: str, operation: str, **parameters: object) -> dict[str, Json]:
         """A call that changes something, sent once: what it left behind when it failed, its caller looks up."""
-        return self._call(service, operation, parameters, self._clock.monotonic() + _time_for(parameters), changing=True)
+        deadline = self._turn(operation, self._clock.monotonic() + _time_for(parameters))
+        return self._call(service, operation, parameters, deadline, changing=True)
 
     @property
     def profile(self) -> Named | None:
@@ -137,16 +139,21 @@ class Aws:
         variable = next((name for name in ("AWS_REGION", "AWS_DEFAULT_REGION") if self._environ.get(name)), None)
         return Named(self._environ[variable], variable) if variable else None
 
-    def _call(
-        self, service: str, operation: str, parameters: Mapping[str, object], deadline: float, *, changing: bool,
-    ) -> dict[str, Json]:
+    def _turn(self, operation: str, deadline: float) -> float:
+        """Wait until the service may be asked. The deadline, later by what the operation's rate took: no call's own time."""
         if left := self._gate.wait(deadline):
             raise AwsError(
                 "the service asked to slow down", f"not asked again for {left:.0f} s", throttled=True, retryable=True,
                 retry_after=left,
             )
+        began = self._clock.monotonic()
         if pace := self._paces.get(operation):
             pace.wait()
+        return deadline + self._clock.monotonic() - began
+
+    def _call(
+        self, service: str, operation: str, parameters: Mapping[str, object], deadline: float, *, changing: bool,
+    ) -> dict[str, Json]:
         began = self._clock.monotonic()
         try:
             opened = self._session()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from jobform.clients import aws as module
 from jobform.clients.aws import Aws, AwsSettings
 from jobform.clients.aws_errors import AwsError
-from jobform.model.clock import SystemClock
+from jobform.clients.gate import Pace
+from jobform.clients.rest import transport
 from jobform.model.errors import BackendError
 from jobform.testing.clock import ManualClock
 from tests.clients.rest.kit import Raw, answering, raw
@@ -51,22 +53,6 @@ def failure(call: Callable[[], object]) -> AwsError:
     return caught.value
 
 
-def drip(text: bytes) -> Callable[[Raw, socket.socket, int], None]:
-    """The first request is answered."""
-    def talk(server: Raw, connection: socket.socket, number: int) -> None:
-        server.request(connection, number)
-        if server.requests == 1:
-            connection.sendall(ok({"jobs": []}))
-            server.request(connection, number)
-        with suppress(OSError):
-            for byte in text:
-                connection.sendall(bytes([byte]))
-                if server.closing.wait(0.02):
-                    return
-
-    return talk
-
-
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
@@ -78,14 +64,37 @@ def drip(text: bytes) -> Callable[[Raw, socket.socket, int], None]:
 ], ids=["head", "body", "chunks"])
 def test_a_dripping_service_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes, changing: bool) -> None:
     """Every piece comes in time, the whole never does: half an hour, if nobody looked at the time."""
-    with raw(drip(text)) as server:
-        aws, began = opened(tmp_path, server.url, clock=SystemClock()), time.monotonic()
-        calls(aws, changing=changing)  # which reads the service's model
-        monkeypatch.setattr(module, "_TOTAL", 1.5)
-        error = failure(lambda: calls(aws, changing=changing))
-        assert time.monotonic() - began < 60
+    passed, heard = [0.0], [0]
+
+    def talk(server: Raw, connection: socket.socket, number: int) -> None:
+        server.request(connection, number)
+        heard[0] += 1
+        passed[0] += 61  # a minute is over as soon as the request is there
+        with suppress(OSError):
+            for byte in text:
+                connection.sendall(bytes([byte]))
+                if server.closing.wait(0.02):
+                    return
+
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0]))
+    with raw(talk) as server:
+        error = failure(lambda: calls(opened(tmp_path, server.url), changing=changing))
     assert error.summary == "no whole answer from braket of AWS"
+    assert "took too long" in error.detail
     assert (error.ambiguous, error.retryable) == (changing, True)
+    assert heard[0] == (1 if changing else 4)
+
+
+def test_waiting_for_ones_turn_is_no_part_of_a_calls_time(tmp_path: Path) -> None:
+    """CreateJob is sent once a second: of a hundred at once the last one waits longer than a call may take."""
+    clock = ManualClock()
+    with raw(answering(ok({"jobs": []}))) as server:
+        aws = opened(tmp_path, server.url, clock=clock)
+        aws._paces = {"search_jobs": Pace(clock, 0.005), "cancel_job": Pace(clock, 0.005)}
+        before = clock.monotonic()
+        for changing in (False, True, False, True):
+            calls(aws, changing=changing)
+        assert clock.monotonic() - before >= 200
 
 
 @pytest.mark.parametrize("changing", [False, True])
@@ -272,7 +281,6 @@ def test_expired_credentials_are_looked_for_again_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert keys_sent(server).count("AKIDNEW") == 4
-        assert calls(aws, changing=True) == {"jobs": []} or keys_sent(server)[-1] == "AKIDNEW"
 
 
 MFA = """[default]
