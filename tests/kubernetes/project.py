@@ -98,7 +98,7 @@ class Project:
         """What `status --format json` says of each job, by its address."""
         return {row["address"]: row for row in json.loads(self.ok("status", "--format", "json"))["jobs"]}
 
-    def until(self, met: Callable[[dict[str, Any]], bool], *, timeout: float = 30.0) -> dict[str, Any]:
+    def until(self, met: Callable[[dict[str, Any]], bool], *, timeout: float = 90.0) -> dict[str, Any]:
         """`status`, asked again until it is as wanted."""
         ends = time.monotonic() + timeout
         while True:
@@ -121,7 +121,7 @@ class Project:
             found += self.cluster.api.items(f"{api}/namespaces/{self.namespace}/{plural}", selector)
         return found
 
-    def gone(self, *plurals: str, timeout: float = 20.0) -> None:
+    def gone(self, *plurals: str, timeout: float = 90.0) -> None:
         """Waits until the namespace holds none of them."""
         ends = time.monotonic() + timeout
         while left := self.objects(*plurals):

@@ -51,7 +51,7 @@ class Stage(Project):
 
     def finish(self, *arguments: str, expect: int = 0) -> Result:
         """`apply`, which waits until all has ended: 8 says that something failed."""
-        done = self.run("apply", "--auto-approve", "--timeout", "50s", *arguments)
+        done = self.run("apply", "--auto-approve", "--timeout", "100s", *arguments)
         assert done.exit == expect, done
         return done
 

@@ -150,7 +150,7 @@ STRANGE: dict[str, tuple[Fault, tuple[str, ...]]] = {
 
 def test_who_does_not_answer_as_a_cluster_does_changes_no_plan(wire: Stage, proxy: Proxy) -> None:
     """One diagnostic that says where and what; neither a plan to make everything nor a state that has moved."""
-    wire.settings["timeout"] = "1s"
+    wire.settings["timeout"] = "4s"
     wire.declare({name: image_job() for name in ("a", "b", "c")})
     wire.begin()
     before = (wire.directory / "jobform.state.json").read_bytes()
@@ -275,7 +275,7 @@ def test_a_right_that_is_taken_in_the_middle_stops_that_job_alone(wire: Stage, p
 
 def test_a_server_that_stays_broken_leaves_nothing_unknown(wire: Stage, proxy: Proxy) -> None:
     """After every answer that may hide an effect the name is looked up: it is known that nothing was made."""
-    wire.settings["timeout"] = "1s"
+    wire.settings["timeout"] = "4s"
     wire.declare({"a": image_job(), "b": image_job()})
     proxy.rule(ONCE["error-before"], "PATCH", of("b"), count=-1)
     said = wire.run("apply", "--auto-approve", "--detach", "--timeout", "3s")
@@ -293,7 +293,7 @@ BROUGHT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settin
 @pytest.mark.parametrize(("fault", "then"), [("denied", "destroy"), ("error-before", "removed")])
 def test_a_submission_that_failed_leaves_no_companion(wire: Stage, proxy: Proxy, fault: str, then: str) -> None:
     """Also when it cannot be removed at once: the next command does it, even if that only removes the job."""
-    wire.settings["timeout"] = "1s"
+    wire.settings["timeout"] = "4s"
     wire.environ["JOBFORM_SECRET_KEY"] = "hunter2-and-then-some"
     keeps = image_job(nodes=2, env={"KEY": "{{ secret('KEY') }}"})
     wire.declare({"whole": inline(BROUGHT, document("whole")), "keeps": keeps, "other": image_job()})

@@ -122,7 +122,7 @@ def test_whoever_takes_the_name_between_look_and_apply_keeps_it(desk: Desk, mana
 
 def test_two_commands_with_one_mark_make_one_job(desk: Desk) -> None:
     """Both have looked before either applies."""
-    barrier = threading.Barrier(4, timeout=20)
+    barrier = threading.Barrier(4, timeout=60)
 
     def together(point: str, address: str) -> None:
         if point == "kubernetes.apply.before":
