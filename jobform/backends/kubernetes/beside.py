@@ -36,7 +36,12 @@ class Beside:
         self._look = _Look(self._site, refs)
 
     def differences(self, composed: Composed, workload: Manifest) -> Iterator[Difference]:
-        """What is not as it was applied in the companions that a workload names. Raises KubeError."""
+        """What is not as it was applied in the companions that a workload names; nothing of one that goes, since they go with it.
+
+        Raises KubeError.
+        """
+        if at(workload, "metadata", "deletionTimestamp"):
+            return
         look, namespace = self._look, text(workload, "metadata", "namespace") or self._site.namespace
         recorded = {(companion.kind, companion.name): companion for companion in companions_of(workload)}
         ours = bool(owners(at(workload, "metadata", "managedFields")).ours)

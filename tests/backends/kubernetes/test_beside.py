@@ -125,6 +125,17 @@ def test_what_jobform_makes_itself_is_told_at_the_field_that_it_is_for(desk: Des
     ]
 
 
+def test_nothing_is_told_of_what_goes_with_a_run_that_is_being_stopped(desk: Desk) -> None:
+    spec, described = job(nodes=2, env={"TOKEN": "s3cret"}), job(nodes=2, env={"TOKEN": TOKEN})
+    ref = desk.backend.submit(Submission("job", spec, described), desk.mark())
+    name = JobRef.parse(ref).name
+    desk.api.merge(f"{desk.jobs}/{name}", {"metadata": {"finalizers": ["example.com/hold"]}})
+    desk.backend.cancel(ref, only_if_waiting=True)
+    desk.until(lambda: desk.api.maybe(path(desk, "secrets", name)), lambda found: found is None)
+    assert told(desk, described, ref) == []
+    desk.api.merge(f"{desk.jobs}/{name}", {"metadata": {"finalizers": None}})
+
+
 class Asked(list[str]):
     """The paths of what a backend asks."""
 
