@@ -180,7 +180,7 @@ def test_nothing_is_left_when_it_ends() -> None:
         assert call(running.servers[NAME].url, "POST", body=JOB).status == 200
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
         pass
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 60
     while threading.active_count() > before and time.monotonic() < ends:
         time.sleep(0.01)
     assert threading.active_count() == before
@@ -191,7 +191,7 @@ def test_time_goes_on_when_nobody_asks(sandbox: Sandbox) -> None:
     world = sandbox.world(NAME)
     with world.held():
         world.add("a", "", {}, Course(0.0, 1.0))
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 60
     while not any(each["state"] == "succeeded" for each in sandbox.ledger.entries("state")):
         assert time.monotonic() < ends
         time.sleep(0.01)

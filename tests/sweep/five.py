@@ -124,7 +124,7 @@ class Five:
 
     def end(self) -> None:
         """Wait for the end of every job, and see that nothing is to be done then."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 120
         while (done := self.run("advance")).exit == 2:
             assert time.monotonic() < ends, done
             time.sleep(0.1)

@@ -30,7 +30,7 @@ def reach(sandbox: Sandbox, ref: Ref, state: str) -> Job:
     value = ref.value
     assert isinstance(value, dict)
     world = sandbox.world("otoy")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with world.held():
             job = world.jobs[str(value["id"])]

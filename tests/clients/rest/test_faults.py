@@ -199,8 +199,10 @@ def test_a_pause_holds_back_every_thread(serve: Serve) -> None:
     client = connect(server.url, clock=SystemClock())
     with ThreadPoolExecutor(8) as pool:
         asked = pool.submit(client.get, "/x")
-        first.wait(5)
-        time.sleep(0.1)  # the answer has arrived
+        ends = time.monotonic() + 60
+        while client._gate.wait(0.0) == 0.0:  # the answer has not arrived
+            assert time.monotonic() < ends
+            time.sleep(0.001)
         others = [pool.submit(client.get, "/x") for _ in range(7)]
         assert all(each.result() == {"a": 1} for each in [asked, *others])
     began = server.seen[0].at
@@ -303,10 +305,10 @@ def test_errors_show_no_secret(serve: Serve) -> None:
 
 def test_a_huge_message_is_cut_soon(serve: Serve) -> None:
     server = serve([Reply(400, json.dumps({"message": "{" * 8_000_000, "code": "{" * 8_000_000}).encode())])
-    began = time.monotonic()
+    began = time.thread_time()
     error = failure(lambda: connect(server.url).get("/x"))
     assert len(error.summary) + len(error.detail) < 1500
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
