@@ -30,15 +30,15 @@ def world(sandbox: Sandbox) -> World:
 
 @pytest.fixture
 def written(world: World, start: Start) -> Callable[..., tuple[Ref, Job]]:
-    """`written(count, ranks=1)` is a running job that has printed so many lines, a second apart, the last one now."""
+    """`written(count, ranks=1, apart=1)` is a running job that has printed so many lines, seconds apart, the last one now."""
 
-    def write(count: int, ranks: int = 1) -> tuple[Ref, Job]:
+    def write(count: int, ranks: int = 1, apart: float = 1.0) -> tuple[Ref, Job]:
         ref = start(num_ranks=ranks)
         with world.held():
             job = next(iter(world.jobs.values()))
             now = world.now()
-            job.created = now - count
-            job.output[:] = [(now - count + 1 + index, f"line {index}\n") for index in range(count)]
+            job.created = now - count * apart
+            job.output[:] = [(now - (count - 1 - index) * apart, f"line {index}\n") for index in range(count)]
         return ref, job
 
     return write
@@ -74,12 +74,11 @@ def test_records_of_several_lines_are_lines(backend: FireworksBackend, start: St
 
 
 def test_the_last_minutes(backend: FireworksBackend, written: Written) -> None:
-    ref, _ = written(100)
-    lines = printed(backend, ref, since=10.5)
-    assert lines[-1] == "line 99"
-    assert 9 <= len(lines) <= 11
-    assert printed(backend, ref, since=10.5, tail=2) == ["line 98", "line 99"]
-    assert printed(backend, ref, since=10.5, tail=50) == lines
+    ref, _ = written(100, apart=60.0)
+    lines = printed(backend, ref, since=630.0)
+    assert lines == [f"line {index}" for index in range(89, 100)]
+    assert printed(backend, ref, since=630.0, tail=2) == ["line 98", "line 99"]
+    assert printed(backend, ref, since=630.0, tail=50) == lines
 
 
 def test_ranks_are_told_apart_and_chosen(backend: FireworksBackend, written: Written) -> None:
@@ -156,8 +155,8 @@ def test_following_the_last_lines_shows_none_from_before(
 
 
 def test_following_since_shows_none_from_before(backend: FireworksBackend, written: Written, world: World) -> None:
-    ref, job = written(10)
-    follower = Follower(backend.logs(ref, LogOptions(follow=True, since=2.5)))
+    ref, job = written(10, apart=60.0)
+    follower = Follower(backend.logs(ref, LogOptions(follow=True, since=150.0)))
     assert follower.next(3) == ["line 7", "line 8", "line 9"]
     with world.held():
         job.output.append((world.now(), "more\n"))

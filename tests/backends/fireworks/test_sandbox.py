@@ -54,7 +54,7 @@ def ask(running: Sandbox) -> Ask:
         known = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"} if headers is None else headers
         request = urllib.request.Request(running.servers["fireworks"].url + path, data, known, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -232,7 +232,7 @@ def test_a_job_runs_here_when_that_is_wanted() -> None:
         with world.held():
             command = Command(("/bin/sh", "-c", "echo $WORD; exit 3"), {"WORD": "really"})
             job = world.add("one", "", {**BODY, "numRanks": 4}, Course(queued=0), command)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while not job.over and time.monotonic() < end:
             time.sleep(0.01)
         assert (job.state, job.exit) == (State.FAILED, 3)

@@ -81,7 +81,7 @@ def ended(backend: UnstructuredBackend) -> Callable[[Ref], Actual]:
     import time
 
     def wait(ref: Ref) -> Actual:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             actual = read_one(backend, ref)
             assert isinstance(actual, Actual), actual

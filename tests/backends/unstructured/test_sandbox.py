@@ -22,7 +22,8 @@ def ask(sandbox: Sandbox) -> Ask:
 
     def send(method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"unstructured-api-key": KEY} | options.pop("headers", {})
-        return httpx.request(method, sandbox.servers["unstructured"].url + path, headers=headers, trust_env=False, **options)
+        url = sandbox.servers["unstructured"].url + path
+        return httpx.request(method, url, headers=headers, trust_env=False, timeout=60.0, **options)
 
     return send
 
@@ -131,7 +132,7 @@ def test_the_official_client_finds_its_service(sandbox: Sandbox) -> None:
 
     url = sandbox.servers["unstructured"].url
     with httpx.HTTPTransport() as transport:  # the client puts another one around it, which it never closes
-        own = httpx.Client(transport=transport)
+        own = httpx.Client(transport=transport, timeout=60.0)
         client = UnstructuredClient(api_key_auth=KEY, server_url=url, client=own)
         data = json.dumps({"job_nodes": nodes(**FOREVER)})
         files = [shared.InputFiles(content=b"hello\n", file_name=name, content_type="text/plain") for name in ("a.txt", "b.txt")]
