@@ -102,13 +102,14 @@ def rerun(session: Session, selectors: Iterable[str], options: ApplyOptions, obs
     Raises FailedError for a live job.
     """
     wanted = list(selectors)
-    chosen: list[str] = []
+    followed: set[str] = set()
 
     def accept(manager: Manager) -> None:
-        chosen.extend(select(manager.state, wanted))
+        chosen = select(manager.state, wanted)
         record(session, observer, _rerun_events(session, manager.state, chosen))
+        followed.update(with_needs(manager.state, chosen))  # what has to come first is waited for as well
 
-    return follow(session, options, observer, stop, lambda address: address in chosen, accept)
+    return follow(session, options, observer, stop, followed.__contains__, accept)
 
 
 def forget(session: Session, selectors: Iterable[str], observer: Observer, lock_timeout: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""`cancel` of several jobs: all or none where it is unknown what there is to stop, and else as many as can be stopped."""
+"""`cancel` of several jobs, all or none where it is unknown what there is to stop, else as many as can be; and `rerun`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,3 +73,22 @@ def test_a_stop_that_takes_long_is_not_asked_after_all_the_time(lab: Lab) -> Non
     assert lab.cancel("a").exit == 0
     assert not lab.state.tombstones["a"].live
     assert sum(operation == "read" for operation, _ in lab.calls.seen) < 20
+
+
+def test_a_rerun_waits_for_what_comes_first(lab: Lab) -> None:
+    lab.write({"a": {"spec": {"seconds": 50}}, "b": {"needs": ["a"]}})
+    lab.apply(detach=True)
+    lab.cancel("b")
+    assert lab.rerun("b").exit == 0
+    assert {entry.last.phase for entry in lab.state.jobs.values() if entry.last} == {Phase.SUCCEEDED}
+    assert lab.made() == ["a", "b"]
+
+
+def test_a_rerun_that_comes_after_what_is_unknown_is_incomplete(lab: Lab) -> None:
+    lab.write({"a": {}, "b": {"needs": ["a"]}})
+    lab.calls.fail("submit", BackendError("lost", ambiguous=True), subject="a", moment="after")
+    lab.calls.fail("find", *[BackendError("down")] * 9)
+    lab.apply()
+    lab.cancel("b")
+    outcome = lab.rerun("b")
+    assert (outcome.exit, codes(outcome)) == (7, {"unknown_submission"})
