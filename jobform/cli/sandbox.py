@@ -14,6 +14,8 @@ import click
 from jobform.cli.app import App, app
 from jobform.model.errors import InputError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command(epilog="""\b
 Examples:
@@ -58,7 +60,7 @@ def sandbox(
     except OSError as error:
         raise InputError.of("unwritable", f"{ledger} cannot be written: {error.strerror}") from error
     code = 0
-    with started as running:
+    with _signals_kept(), started as running:
         if command:
             code = _run(target, command, running.variables)
         else:
@@ -70,6 +72,21 @@ def sandbox(
     if started.ledger.lost:
         target.say(f"Error: {ledger} lacks entries: {started.ledger.lost}\n")
     return code or int(bool(started.ledger.lost))
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """What a signal does while the servers stop: they do that anyhow, and what they started must be ended to the last."""
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Whatever is done with signals inside, it is over when the servers have stopped."""
+    known = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in known.items():
+            signal.signal(number, handler)
 
 
 def _run(target: App, command: tuple[str, ...], variables: dict[str, str]) -> int:
@@ -116,15 +133,14 @@ def _passing_on() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
         for number in early:
             process.send_signal(number)
 
-    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    heard = {number: handler for number, handler in known.items() if handler is not signal.SIG_IGN}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in heard:
-        signal.signal(number, (lambda *_: None) if number is signal.SIGINT else pass_on)
+        signal.signal(number, _nothing if number is signal.SIGINT else pass_on)
     try:
         yield passed_to
     finally:
-        for number, handler in heard.items():
-            signal.signal(number, handler)
+        for number in heard:
+            signal.signal(number, _nothing)
 
 
 @contextmanager
@@ -136,14 +152,12 @@ def _stopping() -> Iterator[Callable[[], bytes]]:
     """
     waiting, asked = os.pipe()
     os.set_blocking(asked, False)
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    known = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    for number in _SIGNALS:
+        signal.signal(number, _nothing)
     before = signal.set_wakeup_fd(asked)
     try:
         yield lambda: os.read(waiting, 1)
     finally:
         signal.set_wakeup_fd(before)
-        for number, handler in known.items():
-            signal.signal(number, handler)
         os.close(waiting)
         os.close(asked)

@@ -191,6 +191,30 @@ def test_a_hang_up_that_is_ignored_is_ignored_by_the_command_too(bin_directory: 
     assert (process.returncode, out.splitlines()[-1:]) == (0, ["here"])
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_stops_leaves_no_job_running(tmp_path: Path, number: int) -> None:
+    """As of somebody who asks twice: the command is over, and the servers are about to stop."""
+    spec = {"node_pool_id": "pool", "command": ["sh", "-c", f"echo $$ > {tmp_path}/pid; sleep 1000"]}
+    directory = make(tmp_path / "p", train={"backend": "fw", "spec": spec})
+    code = f"""
+import os, signal, sys, time
+from jobform.cli import main
+from jobform.sandbox import serve
+stop = serve.Server.stop
+def disturbed(self):
+    os.kill(os.getpid(), {int(number)})
+    time.sleep(0.05)
+    stop(self)
+serve.Server.stop = disturbed
+sys.exit(main(sys.argv[1:]))
+"""
+    script = f"jobform apply --auto-approve --detach && while ! test -s {tmp_path}/pid; do sleep 0.01; done"
+    command = [sys.executable, "-c", code, "sandbox", "--jobs-run", "local", "--", "sh", "-c", script]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done
+    assert_ends(int((tmp_path / "pid").read_text()))
+
+
 def test_local_jobs_really_run_and_end_with_the_sandbox(jobform: Jobform, tmp_path: Path) -> None:
     spec = {"node_pool_id": "pool", "env": {"WHO": "you", "TOLD": f"{tmp_path}/told"}}
     failing = {"backend": "fw", "spec": {**spec, "command": ["sh", "-c", "echo hello $WHO; echo x > $TOLD; exit 7"]}}
