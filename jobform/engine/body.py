@@ -13,7 +13,7 @@ from jobform.protocols import UNKNOWN_TEXT
 class Body:
     """spec: resolved, secrets included. described: secrets as references. hash: of what is described, never of a secret.
 
-    changes: of an update, the paths in the spec that differ from what was applied. inputs: as `Submission.inputs`.
+    changes: of an update, the paths in the spec that differ from what was applied. inputs, ignored: as in `Submission`.
     """
 
     spec: dict[str, Json] = field(repr=False)
@@ -23,6 +23,7 @@ class Body:
     masks: tuple[str, ...] = field(default=(), repr=False)
     changes: tuple[Path, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 def placeholders(spec: Mapping[str, Json]) -> dict[str, Json]:

@@ -114,7 +114,7 @@ def _call(
 
 
 def _submission(address: str, body: Body) -> Submission:
-    return Submission(address, body.spec, body.described, body.masks, body.changes, body.inputs)
+    return Submission(address, body.spec, body.described, body.masks, body.changes, body.inputs, ignored=body.ignored)
 
 
 def _after_error(

@@ -70,7 +70,7 @@ def _update(
     applied = state.spec(attempt.applied)
     spec = in_place(schema, applied, state.spec(desired.spec), changeable(attempt), fixed)
     resolved = means.resolve(address, desired, spec, outputs_for(state, desired))
-    body = replace(resolved, changes=differing(schema, applied, spec))
+    body = replace(resolved, changes=differing(schema, applied, spec), ignored=desired.policy.ignore_drift)
     intent = intent_of(attempt, Op.UPDATE, body.hash, at, run)
     return replace(intent, spec=digest(spec), used=body.used, held=schema.holds_back(spec)), body, spec
 

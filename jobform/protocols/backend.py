@@ -60,7 +60,8 @@ class Submission:
     masks: secret values to blank in whatever is kept. described: the same spec with secrets as references, safe to show.
     changes: of an update, the paths in the spec that differ from what was applied; none when it only takes back what is not ours.
     inputs: what the content of the project's files that the spec names is called, by path: they are read with
-    `model.inputs.read_input`, which refuses other content. earlier: the job's other runs, as far as they are known.
+    `model.inputs.read_input`, which refuses other content. earlier: the job's other runs, as far as they are known. ignored: of
+    an update, what `ignore_drift` covers, dotted: what others made of it stays as it is, where it is no change.
     """
 
     address: str
@@ -70,6 +71,7 @@ class Submission:
     changes: tuple[Path, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     earlier: Collection[Ref] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

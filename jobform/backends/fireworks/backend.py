@@ -115,7 +115,9 @@ class Fireworks:
         if dict(seen.actual.fields) != dict(expected.fields):
             detail = "somebody else changes it too; the next plan shows what"
             raise BackendError(f"{run_id} has changed since it was read", detail)
-        changed = {str(path[0]) for path in submission.changes if path} or submission.spec.keys()
+        changed = {str(path[0]) for path in submission.changes if path}
+        if not changed and "*" not in submission.ignored:
+            changed = submission.spec.keys() - set(submission.ignored)
         value = self._rest.change("PATCH", self._job(run_id), update_of(submission.spec, changed, seen.actual.fields))
         return shaped(seen_of, value, "batch job").actual
 

@@ -112,6 +112,18 @@ def test_somebody_elses_change_is_noticed_and_taken_back(desk: Desk, key: str, w
     desk.run("plan", "--detailed-exitcode")
 
 
+@pytest.mark.parametrize("name", ["somebody's", "train"])
+def test_what_may_drift_is_not_taken_back_with_what_may_not(desk: Desk, name: str) -> None:
+    """What is sent is what the plan shows."""
+    desk.write({"train": {"spec": {**TRAIN, "env": FOREVER, "shared": True}, "ignore_drift": ["shared"]}})
+    desk.run("apply", "--auto-approve", "--detach")
+    jobs(desk)[0].body |= {"displayName": name, "shared": False}
+    assert ("spec.display_name" in desk.run("plan").stdout) == (name != "train")
+    desk.run("apply", "--auto-approve", "--detach")
+    assert (jobs(desk)[0].body["displayName"], jobs(desk)[0].body["shared"]) == ("train", False)
+    desk.run("plan", "--detailed-exitcode")
+
+
 def test_what_may_drift_is_not_taken_back_with_another_change(desk: Desk) -> None:
     """What is sent is what the plan shows."""
     train: dict[str, Any] = {"spec": {**TRAIN, "env": FOREVER, "shared": True}, "ignore_drift": ["shared"]}
