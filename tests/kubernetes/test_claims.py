@@ -35,6 +35,25 @@ def test_a_lost_state_costs_no_run(stage: Stage) -> None:
     assert stage.run("cancel", "own").exit == 0
 
 
+def test_what_was_taken_over_keeps_what_it_brought(play: Stage) -> None:
+    """A further attempt brings it up to date, and it goes with the job, although another project's label was on it."""
+    brought = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "1"}}
+    play.declare({"whole": inline(brought, document("whole", end=""))})
+    play.begin()
+    lose(play)
+    done = play.run("import", "whole", "whole", "--take-over", "--format", "json")
+    assert (done.exit, done.json["differences"]) == (0, []), done
+    play.reach({"whole": "succeeded"})
+    changed = {**brought, "data": {"a": "2"}}
+    play.declare({"whole": inline(changed, document("whole", end=""))})
+    assert play.judged() == {"whole": ("rerun", "spec_changed")}
+    play.finish()
+    path = f"/api/v1/namespaces/{play.namespace}/configmaps/settings"
+    assert play.api.get(path)["data"] == {"a": "2"}
+    assert play.run("destroy", "--auto-approve").exit == 0
+    assert play.api.maybe(path) is None
+
+
 def test_a_run_that_differs_is_not_taken_over(stage: Stage) -> None:
     stage.declare({"own": image_job(env={"A": "1"})})
     stage.begin()

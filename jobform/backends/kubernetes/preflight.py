@@ -16,7 +16,7 @@ from jobform.backends.kubernetes.identity import mark_of, of_job, owner_of, rema
 from jobform.backends.kubernetes.managed import Steps, shown
 from jobform.backends.kubernetes.names import LABELS, QUEUE_NAME
 from jobform.backends.kubernetes.queue_check import QueueCheck
-from jobform.backends.kubernetes.refs import JobRef
+from jobform.backends.kubernetes.refs import JobRef, parsed
 from jobform.backends.kubernetes.refusals import Asked, verdict
 from jobform.backends.kubernetes.resend import resent
 from jobform.backends.kubernetes.shapes import mapping, maps, text
@@ -28,7 +28,7 @@ from jobform.clients.kube.wire import Answer
 from jobform.model.errors import BackendError
 from jobform.model.state import Op
 from jobform.model.values import Json, Path, digest
-from jobform.protocols import Forecast, Intended
+from jobform.protocols import Forecast, Intended, Ref
 
 _OK = Forecast("ok")
 _NEW = {"resourceVersion": NO_VERSION}
@@ -137,7 +137,7 @@ class _Asker:
         live = self._site.get(self._site.path_of(obj, self._namespace))
         if live is None:
             return self._kept(asked, self._dry_run(_with(obj, _NEW)))
-        if not of_job(live, asked.intended.mark.text):
+        if not of_job(live, asked.intended.mark.text) and not _has(asked.intended.ref, live):
             named = origin(asked.composed, asked.index, ("metadata", "name"))
             return Forecast(
                 "taken", path=named, summary=f"{asked.what} exists already and is not this job's", detail=owner_of(live),
@@ -249,6 +249,11 @@ class _Asker:
             return Version(*self._site.client.version())
         except KubeError:
             return Version(0, 0)  # without it the rules that depend on it say nothing
+
+
+def _has(ref: Ref | None, live: Manifest) -> bool:
+    """Whether an object is a companion of a run, as of one that was taken over from another project."""
+    return any(companion.uid == uid_of(live) for job in parsed([ref] if ref else []) for companion in job.companions)
 
 
 def _is_replaced(asked: Asked) -> bool:

@@ -47,7 +47,8 @@ def submit(site: Site, submission: Submission, mark: Mark) -> Ref:
         live = site.get(path) if composed.companions else None  # before anything is made that would have to go again
         if live is not None:
             return _adopted(site, composed, mark, live)
-        beside = {_put_companion(site, manifest, mark): manifest for manifest in composed.companions}
+        ours = {each.uid for job in parsed(submission.earlier) for each in job.companions}
+        beside = {_put_companion(site, manifest, mark, ours): manifest for manifest in composed.companions}
         live, made = _create(site, path, composed, mark, [*beside, *_earlier(site, submission.earlier, mark, beside)])
         if not made:
             return _adopted(site, composed, mark, live)
@@ -117,14 +118,16 @@ def _adopted(site: Site, composed: Composed, mark: Mark, live: Manifest) -> Ref:
     )
 
 
-def _put_companion(site: Site, manifest: Manifest, mark: Mark) -> Companion:
-    """Create a companion, or bring the one that is this job's up to date."""
+def _put_companion(site: Site, manifest: Manifest, mark: Mark, ours: Collection[str]) -> Companion:
+    """Create a companion, or bring the one that is this job's up to date. ours: uids of what earlier runs of the job have, also
+    such as were taken over from another project, whose labels it carries.
+    """
     path = site.path_of(manifest, site.namespace)
     what = f"{text(manifest, 'kind')} {text(manifest, 'metadata', 'name')}"
     for _ in range(_LOOKS):
         live = site.get(path)
         if live is not None:
-            return _renewed(site, path, manifest, live, what, mark)
+            return _renewed(site, path, manifest, live, what, mark, ours)
         try:
             with site.effect("apply-companion", mark.address):
                 made = dict(site.client.apply(path, _only_new(manifest)).body)
@@ -136,8 +139,10 @@ def _put_companion(site: Site, manifest: Manifest, mark: Mark) -> Companion:
     raise BackendError(f"{what} appears and disappears", "Somebody else makes and removes objects of this name.", retryable=True)
 
 
-def _renewed(site: Site, path: str, manifest: Manifest, live: Manifest, what: str, mark: Mark) -> Companion:
-    if not of_job(live, mark.text):
+def _renewed(
+    site: Site, path: str, manifest: Manifest, live: Manifest, what: str, mark: Mark, ours: Collection[str],
+) -> Companion:
+    if not of_job(live, mark.text) and uid_of(live) not in ours:
         raise BackendError(
             f"{what}, which {mark.address} brings with it, exists already and is not this job's: {owner_of(live)}",
             "Nothing of it was changed. Give it another name, or take it out of the job if it is made elsewhere.",

@@ -65,6 +65,7 @@ def test_an_equal_run_does_not_differ(desk: Desk, spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("declared", "differs"), [
     ({"image": "docker.io/local/other:2"}, {"image": IMAGE}), ({"command": ["other"]}, {"command": ["runs"]}),
     ({"env": {"A": "2"}}, {"env.A": "1"}), ({"retries": 3}, {"retries": 0}), ({"labels": {"a": "b"}}, {"labels.a": None}),
+    ({"env": {"A": {"expr": "{{ jobs.prep.outputs.a }}", "with": {}}}}, {}),
 ])
 def test_a_run_that_differs_says_in_what(desk: Desk, declared: dict[str, Any], differs: dict[str, Any]) -> None:
     """By value: jobform owns these fields, but it was another spec that it applied."""
