@@ -86,26 +86,39 @@ class Application:
         self._given = threading.local()
         self._token = ""
         self._until: float | None = None
+        self._failed: tuple[float, BackendError] | None = None
 
     def headers(self, request: Outgoing) -> Mapping[str, str]:
         del request
+        came = self._clock.monotonic()
         with self._lock:
             if not self._token or (self._until is not None and self._clock.monotonic() >= self._until):
-                self._renew()
+                self._renew(came)
             self._given.text = self._token
         return {"Authorization": f"Bearer {self._given.text}"}
 
     def renew(self) -> bool:
         """A new token, unless another thread has got one since this thread asked last."""
+        came = self._clock.monotonic()
         with self._lock:
             if self._token == getattr(self._given, "text", ""):
-                self._renew()
+                self._renew(came)
         return True
 
-    def _renew(self) -> None:
+    def _renew(self, came: float) -> None:
+        """came: when the calling thread began to wait. What failed since then failed for all that waited: a token service that is
+        away keeps them no longer than one, and one that refuses hears a wrong secret once.
+        """
+        if self._failed is not None and self._failed[0] >= came:
+            error = self._failed[1]
+            raise BackendError(error.summary, error.detail, retryable=error.retryable, retry_after=error.retry_after) from error
         client, secret = (read_key(self._environ, [name], "Run:ai") for name in (ID, SECRET))
         began = self._clock.monotonic()
-        token = self._ask(client, secret)
+        try:
+            token = self._ask(client, secret)
+        except BackendError as error:
+            self._failed = (self._clock.monotonic(), error)
+            raise
         self._token = token.text
         self._until = None if token.lasts is None else began + token.lasts - min(_EARLY, token.lasts / 2)
 

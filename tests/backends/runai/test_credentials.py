@@ -142,6 +142,26 @@ def test_an_unsteady_token_service_is_asked_again_and_its_failure_is_no_doubt_ab
     assert not caught.value.ambiguous
 
 
+def test_threads_that_waited_for_a_token_share_its_failure() -> None:
+    """Those that come later ask again."""
+    asked, clock = list[int](), Hand()
+
+    def issue(client: Key, secret: Key) -> Token:
+        asked.append(1)
+        raise RestError("who are you", status=401)
+
+    application = Application(issue, ENVIRON, clock)
+    for _ in range(8):  # all came when the first had not failed yet
+        with pytest.raises(BackendError, match=r"no token could be had .*: who are you") as caught:
+            application.headers(REQUEST)
+        assert not caught.value.retryable
+    assert len(asked) == 1
+    clock.at += 0.001
+    with pytest.raises(BackendError):
+        application.headers(REQUEST)
+    assert len(asked) == 2
+
+
 def test_a_lost_token_leaves_no_doubt_about_a_create(desk: Desk) -> None:
     backend = desk.backend(**APP)
     desk.fault(Fault(method="POST", path=REALM_TOKEN, times=10, then=Then.DROP, applied=True))
