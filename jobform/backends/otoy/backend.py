@@ -5,7 +5,7 @@ The service takes no id and no request id of ours, so a repeated create makes a 
 description says which job is which. There is nothing to change or to remove: a job is made, and may be cancelled.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from jobform.clients.rest.client import Query, Rest, RestError, segment
 from jobform.model.errors import BackendError
 from jobform.model.state import ENDED
 from jobform.model.values import Json
-from jobform.protocols import Actual, LogOptions, Mark, Place, Ref, Scope, Submission, timestamp
+from jobform.protocols import Absent, Actual, Found, LogOptions, Mark, Place, Ref, Scope, Submission, Unknown, timestamp
 
 URLS = ("OTOY_BASE_URL", "DISPERSED_API_BASE_URL", "ZER_API_BASE_URL")
 OWN_HOSTS = ("api.dispersed.com", "api.compute.x.io")
@@ -42,7 +42,7 @@ class Otoy:
 
     def scope(self) -> Scope:
         """The host and the public key: nothing that the service answers names the account."""
-        base, key, source = self._rest.base, self._signer.public(), self._signer.source
+        base, key, source = self._rest.base, self._signer.state(), self._signer.source
         _envelope(self._get(_JOBS, [("limit", "1"), ("page", "1")]))
         return key_scope("otoy", base.host, key, f"the account of {source} at {base.host}", f"{base.source} and {source}")
 
@@ -51,6 +51,7 @@ class Otoy:
             value = self._get(f"{_JOBS}/{segment(run_id)}")
         except RestError as error:
             if error.status == 404 and isinstance(error.body, dict):  # a page of a proxy's is no word of the service
+                self.check_key()
                 return None
             raise
         seen = shaped(seen_of, value, "job")
@@ -76,7 +77,14 @@ class Otoy:
                 if times[0] < since and newest > last:
                     return
 
+    def check_key(self) -> None:
+        """Raises BackendError when the key is not the one of the scope any more: its account may be another one."""
+        if self._signer.exchanged:
+            detail = f"what was begun is recorded with the key that was there before ({self._signer.source}); run again"
+            raise BackendError("the key was exchanged while this command ran, and its account may be another one", detail)
+
     def create(self, submission: Submission, mark: Mark) -> str:
+        self.check_key()
         with self._explained():
             value = self._rest.change("POST", _JOBS, body_of(submission.spec, mark))
         try:
@@ -193,6 +201,12 @@ class OtoyBackend(RemoteBackend):
     def __init__(self, service: Otoy, place: Place) -> None:
         super().__init__(service, Promise(_SETTLE), place)
         self._otoy = service
+
+    def find(self, marks: Collection[Mark]) -> Mapping[Mark, Found | Absent | Unknown]:
+        answers = super().find(marks)
+        if any(isinstance(answer, Absent) for answer in answers.values()):
+            self._otoy.check_key()
+        return answers
 
     def logs(self, ref: Ref, options: LogOptions) -> Iterator[bytes]:
         return Output(self._otoy, id_of(ref), self._clock).lines(options)

@@ -28,15 +28,22 @@ class Signer:
         self._environ = environ
         self._clock = clock
         self._nonce = nonce
+        self._stated: Key | None = None
 
     @property
     def source(self) -> str:
         place = self._place()
         return f"{PUBLIC[place]} and {SECRET[place]}"
 
-    def public(self) -> Key:
-        """The public key of the pair. Raises BackendError when there is none."""
-        return read_key(self._environ, PUBLIC, "OTOY")
+    def state(self) -> Key:
+        """The public key that what is begun from now on is recorded with. Raises BackendError when there is none."""
+        self._stated = self._public()
+        return self._stated
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether the file has another public key than was stated: it may be one of another account."""
+        return self._stated is not None and self._public().value != self._stated.value
 
     def headers(self, request: Outgoing) -> Mapping[str, str]:
         public, secret = self._pair()
@@ -48,9 +55,12 @@ class Signer:
         """A signature that was refused is refused again: the keys or this machine's clock are wrong."""
         return False
 
+    def _public(self) -> Key:
+        return read_key(self._environ, PUBLIC, "OTOY")
+
     def _pair(self) -> tuple[Key, Key]:
         """Raises BackendError when one of the two is not there."""
-        return self.public(), read_key(self._environ, (SECRET[self._place()],), "OTOY")
+        return self._public(), read_key(self._environ, (SECRET[self._place()],), "OTOY")
 
     def _place(self) -> int:
         """Which pair is used: that of the first public key that is set."""

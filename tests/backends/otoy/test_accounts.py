@@ -1,19 +1,25 @@
 """Another key. It may be of another account, which shows nothing of the first one: what it does not show has not gone."""
 
-import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobform.backends.otoy.backend import TYPE
 from jobform.cli import main
 from jobform.clients.keys import Key
 from jobform.model.clock import SystemClock
-from jobform.protocols import no_effect
+from jobform.model.errors import BackendError
+from jobform.model.job import BackendBlock
+from jobform.protocols import Absent, Actual, Place, ReadError, Submission, no_effect, timestamp
 from jobform.run.runtime import Runtime
+from jobform.sandbox.host import Sandbox
 from jobform.sandbox.otoy import KEY, SECOND_KEY, SECRET, STRANGERS_KEY
 from jobform.sandbox.world import State
+from jobform.testing.marks import make_mark
 from tests.backends.otoy.conftest import FOREVER
 from tests.backends.otoy.test_commands import RENDER, only
 from tests.entry import Hook, plugins
@@ -31,11 +37,14 @@ class Later(SystemClock):
     def now(self) -> datetime:
         return super().now() + self.passed
 
+    def time(self) -> float:
+        return self.now().timestamp()
+
 
 def later(desk: Desk, *arguments: str) -> tuple[int, str]:
     """Exit code and stderr of a command that is run when that time has passed, here and at the service."""
     world = desk.sandbox.world("otoy")
-    world.now = lambda: time.time() + Later.passed.total_seconds()
+    world.now = Later().time
     out, err = StringIO(), StringIO()
     runtime = Runtime(Later(), no_effect, {**desk.environ, "NO_COLOR": "1"}, plugins(), StringIO(), out, err)
     try:
@@ -151,3 +160,25 @@ def test_a_state_has_no_key(desk: Desk) -> None:
     texts = [path.read_text() for path in desk.directory.rglob("*") if path.is_file()]
     assert any(Key(KEY, "").fingerprint in text for text in texts)
     assert not any(KEY in text or SECRET in text for text in texts)
+
+
+def test_a_key_that_is_exchanged_while_a_command_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The command recorded the key that it began with: by another one it makes nothing, and believes no absence."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    environ = {"OTOY_API_KEY_FILE": str(file), **{k: v for k, v in sandbox.variables.items() if k != "OTOY_API_KEY"}}
+    backend = TYPE.open(BackendBlock("otoy", "otoy", {}), Place(tmp_path, Later(), no_effect, environ))
+    sandbox.world("otoy").now = Later().time
+    backend.scope()
+    ref = backend.submit(Submission("job", LIVE, LIVE), make_mark("job"))
+    never = replace(make_mark("never"), begun_at=timestamp(SystemClock().now()))
+    assert backend.find([never]) == {never: Absent()}
+    file.write_text(STRANGERS_KEY)
+    assert isinstance(backend.read([ref])[ref], ReadError)
+    with pytest.raises(BackendError, match="the key was exchanged"):
+        backend.find([never])
+    with pytest.raises(BackendError, match="the key was exchanged") as caught:
+        backend.submit(Submission("other", LIVE, LIVE), make_mark("other"))
+    assert not caught.value.ambiguous
+    file.write_text(SECOND_KEY)
+    assert isinstance(backend.read([ref])[ref], Actual)
