@@ -158,11 +158,15 @@ def input_ids(job: object) -> list[str]:
 def named(ids: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str]]:
     """Each file's id with the path that it was sent from, "" where that cannot be told.
 
-    An id that is a file's name is that file's; else the ids are in the order of the upload, where there are as many.
+    An id that is a file's name is that file's, and so is one that has it within, where that tells them all apart; else the ids
+    are in the order of the upload, where there are as many.
     """
     by_name = {file_name(path): path for path in paths}
     if all(run in by_name for run in ids):
         return [(run, by_name[run]) for run in ids]
+    within = [max((name for name in by_name if name in run), key=len, default="") for run in ids]
+    if all(within) and len(set(within)) == len(ids):
+        return [(run, by_name[name]) for run, name in zip(ids, within, strict=True)]
     if len(ids) == len(paths):
         return list(zip(ids, paths, strict=True))
     return [(run, by_name.get(run, "")) for run in ids]

@@ -224,6 +224,9 @@ def test_why_a_job_failed(start: Start, ended: Callable[[Ref], Actual], backend:
 @pytest.mark.parametrize(("ids", "paths", "expected"), [
     (["b.txt", "a.txt"], ["x/a.txt", "y/b.txt"], ["y/b.txt", "x/a.txt"]),
     (["upload-a-0", "upload-b-1"], ["x/a.txt", "y/b.txt"], ["x/a.txt", "y/b.txt"]),
+    (["b.txt-0f3c.json", "a.txt-77aa.json"], ["x/a.txt", "y/b.txt"], ["y/b.txt", "x/a.txt"]),
+    (["aa.txt-1", "a.txt-2"], ["a.txt", "aa.txt"], ["aa.txt", "a.txt"]),
+    (["aa.txt-1", "x-2"], ["a.txt", "b.txt"], ["a.txt", "b.txt"]),
     (["upload-a-0"], ["x/a.txt", "y/b.txt"], [""]), (["a.txt", "?"], ["x/a.txt"], ["x/a.txt", ""]), ([], ["x/a.txt"], []),
 ])
 def test_which_file_an_id_is_of(ids: list[str], paths: list[str], expected: list[str]) -> None:
