@@ -59,9 +59,14 @@ def closed(url: str) -> bool:
 
 def test_the_users_own_account_at_aws_is_left_out(jobform: Jobform, tmp_path: Path) -> None:
     """A session's token would be sent with the sandbox's keys, and a profile or a region would count instead of them."""
-    own = {"AWS_PROFILE": "prod", "AWS_SESSION_TOKEN": "canary", "AWS_REGION": "eu-west-2", "BRAKET_ENDPOINT": "https://x"}
-    result = jobform("sandbox", "--", "env", cwd=tmp_path, env={**own, "KEPT": "yes"})
+    spec = {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/vqe:2.4", "device_config": {"device": "local:x/y"},
+            "instance_config": {"instance_type": "ml.m5.large", "volume_size_in_gb": 30},
+            "output_data_config": {"s3_path": "s3://acme/jobs"}, "role_arn": "arn:aws:iam::123456789012:role/x"}
+    project(tmp_path, {"vqe": {"backend": "qpu", "spec": spec}}, {"qpu": {"type": "braket"}})
+    own = {"AWS_PROFILE": "nobody", "AWS_SESSION_TOKEN": "canary", "AWS_REGION": "eu-west-2", "BRAKET_ENDPOINT": "https://x"}
+    result = jobform("sandbox", "--", "sh", "-c", "env; jobform init && jobform plan", env={**own, "KEPT": "yes"})
     assert result.returncode == 0, result
+    assert "Plan: 1 to create" in result.stdout
     found = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
     assert found["KEPT"] == "yes"
     assert found["AWS_ACCESS_KEY_ID"] == "sandbox"

@@ -273,6 +273,7 @@ def test_programs_are_run_as_in_the_service_s_container(warm: Warm, tmp_path: Pa
 
 
 def test_the_sandbox_has_nothing_from_the_users_own_proxy_and_profile(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    client_of(sandbox, "logs").describe_log_groups()  # so that moto has begun
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_PROFILE", "nobody")
