@@ -100,7 +100,7 @@ class Api:
     @staticmethod
     def open(access: Access) -> "Api":
         options: dict[str, Any] = {"ssl_context": trust(access)} if access.server.startswith("https:") else {}
-        return Api(access, urllib3.PoolManager(maxsize=20, retries=False, timeout=30.0, **options))
+        return Api(access, urllib3.PoolManager(maxsize=20, retries=False, timeout=60.0, **options))
 
     def raw(
         self, method: str, path: str, body: object = None, *, query: Mapping[str, Any] | None = None,
@@ -156,7 +156,7 @@ class Api:
     def delete(self, path: str, policy: str = "Background") -> Object:
         return self.call("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy})
 
-    def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 30.0, what: str = "") -> Object:
+    def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 60.0, what: str = "") -> Object:
         """Asks for the object at `path` until `until(object or None)` holds, and returns it ({} for None).
 
         A server that is busy (429, as one that prepares the storage of a new kind is) is asked again.

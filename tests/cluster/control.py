@@ -57,7 +57,7 @@ CLIENT_AUTHORITY = "client-authority"
 """Of the files, without their endings, that make client certificates; see `certificates.py`."""
 
 ROOT = Path(__file__).parents[2]
-READY_TIMEOUT = 60.0
+READY_TIMEOUT = 120.0
 
 
 @dataclass

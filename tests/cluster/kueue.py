@@ -64,7 +64,7 @@ def _await_policy(api: Api) -> None:
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}},
     }
     api.merge("/api/v1/namespaces/kube-public", {"metadata": {"labels": {MANAGED: "true"}}})
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while not api.create("/apis/batch/v1/namespaces/kube-public/jobs", probe, dryRun="All")["spec"]["suspend"]:
         assert time.monotonic() < ends, "the policy that plays Kueue's webhook did not come into force"
         time.sleep(0.05)

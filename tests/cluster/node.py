@@ -222,7 +222,7 @@ def _alive(pid: int) -> bool:
 
 def _remove_groups(name: str) -> None:
     """Processes leave a group some moments after they are killed."""
-    ends = time.monotonic() + 5
+    ends = time.monotonic() + 30
     for folder in _hierarchies():
         groups = sorted((folder / name).rglob("*/"), key=lambda path: len(path.parts), reverse=True)
         for group in [*(path for path in groups if path.is_dir()), folder / name]:

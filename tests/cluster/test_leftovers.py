@@ -44,7 +44,7 @@ def processes(word: str) -> dict[int, str]:
 
 
 def wait(holds: Callable[[], object], what: Callable[[], object]) -> None:
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < ends, what()
         time.sleep(0.1)

@@ -121,7 +121,7 @@ def _placed(document: Object, namespace: str) -> tuple[str, Object]:
 def _await(api: Api, namespace: str, documents: list[Object]) -> None:
     """The server takes a moment to know a role that was made or changed: asked until it has exactly what the role says."""
     wanted, every = rights_in(documents), rights_in(shipped()) | rights_in(documents)
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while (missing := wanted ^ _allowed(api, namespace, every)):
         assert time.monotonic() < ends, f"still not as wanted: {missing}"
         time.sleep(0.05)

@@ -111,7 +111,6 @@ def test_a_public_client_of_an_issuer_that_the_machine_trusts(stage: Stage, issu
 
 
 def test_a_refresh_that_fails_is_one_diagnostic(stage: Stage, issuer: Issuer, tmp_path: Path) -> None:
-    stage.settings = {"login_timeout": "2s"}
     stage.declare({"one": image_job()})
     good, over = stage.environ["KUBECONFIG"], threading.Event()
 
@@ -130,7 +129,9 @@ def test_a_refresh_that_fails_is_one_diagnostic(stage: Stage, issuer: Issuer, tm
     with Loopback(lambda *_: (200 if over.wait(60) else 500, {})) as silent:
         (tmp_path / "silent.crt").write_text(silent.authority)
         there = {"idp-issuer-url": silent.url, "idp-certificate-authority": str(tmp_path / "silent.crt")}
-        refused_by("silent", "the issuer of its auth-provider gave no answer in 2 s", **there)
+        stage.settings = {"login_timeout": "1s"}
+        stage.declare({"one": image_job()})
+        refused_by("silent", "the issuer of its auth-provider gave no answer in 1 s", **there)
         over.set()
 
 

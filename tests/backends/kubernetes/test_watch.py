@@ -133,7 +133,7 @@ def test_a_server_that_restarts_and_forgets_is_followed(own_cluster: Cluster, on
 
 
 class Played:
-    """A server whose first list is `u1` at version 10, any later one `u3` at 20; its watches are answered by `watches`, in turn."""
+    """A server whose first list is `u1` at version 10, any later one `u3` at 20. watches: the answers to its watches, in turn."""
 
     def __init__(self, *watches: Reply) -> None:
         self.lists = 0
