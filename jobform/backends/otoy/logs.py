@@ -17,6 +17,8 @@ _KEPT_RUNS = 20
 _ANCHOR = 4096
 """Characters of what was printed last by which the rest of a text is found when its beginning is gone."""
 
+_OVER = ("COMPLETED", "FAILED", "CANCELLED")
+
 _ABSENT = (
     ("container", "--container", "a run is one container"),
     ("previous", "--previous", "a container that starts again is a run of its own: --index shows each"),
@@ -36,12 +38,13 @@ class Runs(Protocol):
 
 @dataclass(slots=True)
 class _Run:
-    """One run as far as it was printed. rest: a line whose end is still to come."""
+    """One run as far as it was printed. rest: a line whose end is still to come. over: its text was read after its end."""
 
     id: str
     text: str = ""
     rest: str = ""
     tail: int | None = field(default=None)
+    over: bool = False
 
 
 class Output:
@@ -63,8 +66,9 @@ class Output:
             listed = self._listed()
             self._tell(options, seen, listed, told)
             for number, run in enumerate(listed):
-                if options.index in (None, number):
-                    mine = known.setdefault(_id(run), _Run(_id(run), tail=options.tail))
+                mine = known.setdefault(_id(run), _Run(_id(run), tail=options.tail))
+                if options.index in (None, number) and (over or not mine.over):  # the last look is at all: a text may come late
+                    mine.over = run.get("status") in _OVER
                     label = f"[run {number}] " if len(listed) > 1 and options.index is None else ""
                     yield from _fresh(mine, self._text(mine.id), label, options, whole=over or not options.follow)
             if over or not options.follow:
@@ -159,7 +163,7 @@ def _id(run: Mapping[str, Json]) -> str:
 
 def _began(run: Mapping[str, Json]) -> tuple[float, str]:
     at = run.get("started_at_ms")
-    return (float(at) if isinstance(at, int | float) and not isinstance(at, bool) else float("inf"), _id(run))
+    return (at if isinstance(at, int | float) and not isinstance(at, bool) else float("inf"), _id(run))
 
 
 def _addresses(run: Mapping[str, Json]) -> Iterator[str]:

@@ -123,6 +123,36 @@ def test_to_follow_prints_only_what_is_new_until_the_end(service: Otoy, start: S
     assert chunks == [b"begin\n", b"half a ", b"line\n", b"last"]
 
 
+class Retried:
+    """A job whose first try has failed, and whose second one is looked at some times."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.read: list[str] = []
+
+    def one(self, _id: str) -> Seen:
+        self.looks -= 1
+        return Seen("job", "", Actual(Phase.RUNNING if self.looks else Phase.SUCCEEDED))
+
+    def runs(self, _id: str) -> list[Any]:
+        return [
+            {"uuid": "first", "started_at_ms": 1, "status": "FAILED"},
+            {"uuid": "second", "started_at_ms": 10**400, "status": "RUNNING" if self.looks else "COMPLETED"},
+        ]
+
+    def run(self, name: str) -> Any:
+        self.read.append(name)
+        late = " late\n" if name == "first" and not self.looks else ""
+        return {"logs": f"{name}\n{late}"}
+
+
+def test_a_try_that_is_over_is_read_again_only_at_the_end() -> None:
+    retried = Retried(looks=10)
+    lines = b"".join(Output(retried, "job", QuickClock()).lines(LogOptions(follow=True)))
+    assert lines == b"[run 0] first\n[run 1] second\n[run 0]  late\n"
+    assert (retried.read.count("first"), retried.read.count("second")) == (2, 10)
+
+
 class Scripted:
     """The calls of a service that answers one step of a script for each look."""
 
