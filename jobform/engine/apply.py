@@ -204,7 +204,7 @@ class Scheduler:
         backend = self._means.places.backend(intent.backend)
         attempt = next((a for a in self.state.jobs[address].attempts if a.n == call.attempt), None)
         ref = Ref.of(attempt.ref) if attempt and call.op is not Op.SUBMIT else None
-        kept = kept_runs(self.state, address, intent.backend) if call.op is Op.SUBMIT else ()
+        kept = kept_runs(self.state, address) if call.op is Op.SUBMIT else ()
         future = self._means.pool.submit(
             make, backend, address, intent, ref, body, self._means.effect, only_if_waiting=call.only_if_waiting,  # type: ignore[arg-type]  # Body or None
             keep=partial(self._means.keep, address, call.attempt), kept=kept,

@@ -88,7 +88,7 @@ def abandon(state: State, places: Places, events: Iterable[Event], at: str) -> t
             continue
         mark = mark_of(event.address, intent, _spec(state, intent))
         try:
-            backend.abandon(mark, kept_runs(state, event.address, intent.backend))
+            backend.abandon(mark, kept_runs(state, event.address))
         except BackendError as error:
             left.append((event.address, f"{error.summary}: {error.detail}" if error.detail else error.summary))
             if error.retryable or error.ambiguous:
@@ -98,11 +98,11 @@ def abandon(state: State, places: Places, events: Iterable[Event], at: str) -> t
     return [*going, *said], left
 
 
-def kept_runs(state: State, address: str, backend: str) -> list[Ref]:
-    """The references of all runs of an address on a backend that the state knows."""
+def kept_runs(state: State, address: str) -> list[Ref]:
+    """The references of all runs of an address that the state knows, on whatever backend: a block may have got another name."""
     record, tombstone = state.jobs.get(address), state.tombstones.get(address)
     attempts = [*(record.attempts if record else ()), *(tombstone.attempts if tombstone else ())]
-    return [Ref.of(attempt.ref) for attempt in attempts if attempt.backend == backend]
+    return [Ref.of(attempt.ref) for attempt in attempts]
 
 
 def observe(
@@ -112,8 +112,9 @@ def observe(
     """One bulk read per backend of the last attempts of these addresses, as far as they have not ended. compare: look for drift.
     collect: the events will be recorded, so what runs left is fetched first.
 
-    Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt, and when a read fails, unless
-    patient: then its addresses are `unread`, because there will be another look.
+    Raises FailedError when a backend's scope cannot be proven or is not that of a live attempt, where a run that is not shown may
+    be there all the same, and when a read fails, unless patient: then its addresses are `unread`, because there will be another
+    look.
     """
     sights, events = Sights(), list[Event]()
     refs: dict[str, dict[Ref, str]] = defaultdict(dict)

@@ -60,7 +60,7 @@ class Submission:
     masks: secret values to blank in whatever is kept. described: the same spec with secrets as references, safe to show.
     changes: of an update, the paths in the spec that differ from what was applied; none when it only takes back what is not ours.
     inputs: what the content of the project's files that the spec names is called, by path: they are read with
-    `model.inputs.read_input`, which refuses other content. earlier: the job's other runs, as far as they are known. ignored: of
+    `model.inputs.read_input`, which refuses other content. earlier: the job's other runs, also on other backends. ignored: of
     an update, what `ignore_drift` covers, dotted: what others made of it stays as it is, where it is no change.
     """
 
@@ -267,7 +267,7 @@ class Preparing(Protocol):
     def abandon(self, mark: Mark, kept: Collection[Ref]) -> None:
         """No run carries this mark: remove what was made for it and is of none of the runs `kept`. May be made again.
 
-        Raises BackendError.
+        kept: the job's other runs, also those on other backends. Raises BackendError.
         """
 
 

@@ -1,6 +1,7 @@
 """What a submission that never arrived has left: companions without a workload, which nobody would ever remove."""
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from jobform.backends.kubernetes.composed import Manifest
 from jobform.backends.kubernetes.identity import companions_of, of_job
@@ -12,9 +13,13 @@ from jobform.clients.kube.errors import KubeError
 from jobform.model.errors import BackendError
 from jobform.protocols import Mark, Ref, Submission
 
+_SKEW = timedelta(minutes=1)
+"""By how much the clocks of a cluster and of who asks it may differ."""
+
 
 def abandon(site: Site, mark: Mark, kept: Collection[Ref]) -> None:
-    """Remove those that are labelled as the job's, unless a workload has them: one of `kept`, or one that has this very name now.
+    """Remove those that are labelled as the job's and were made since the attempt began, unless a workload has them: one of
+    `kept`, or one that has this very name now. What is older may hold what runs left that a lost state does not know.
 
     All are tried. Raises BackendError for the first that could not be removed.
     """
@@ -58,7 +63,16 @@ def _remove(site: Site, manifest: Manifest, mark: Mark, others: Collection[str])
     live = site.get(path)
     if live is None or uid_of(live) in others or not of_job(live, mark.text) or at(live, "metadata", "deletionTimestamp"):
         return
-    remove(site, path, uid_of(live), mark.address, "Background")
+    if _made_since(live, mark.begun_at):
+        remove(site, path, uid_of(live), mark.address, "Background")
+
+
+def _made_since(live: Manifest, begun_at: str) -> bool:
+    """By two clocks, the server's and the one that journalled the beginning."""
+    try:
+        return datetime.fromisoformat(text(live, "metadata", "creationTimestamp")) >= datetime.fromisoformat(begun_at) - _SKEW
+    except (ValueError, TypeError):
+        return False
 
 
 def _left(error: KubeError, mark: Mark, what: str) -> BackendError:

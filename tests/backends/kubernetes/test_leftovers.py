@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -94,6 +95,16 @@ def test_what_the_workload_of_that_name_has_stays(desk: Desk) -> None:
     mark = replace(named(desk, "mine", 2), spec=manifest("mine", CONFIG))
     desk.backend.abandon(mark, [])
     assert config(desk)
+
+
+def test_what_is_older_than_the_attempt_stays(desk: Desk) -> None:
+    """It may hold what earlier runs left, of which a state that was lost knows nothing."""
+    mark = cut(desk, manifest("mine", CONFIG), named(desk, "mine"))
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    desk.backend.abandon(replace(mark, begun_at=later.isoformat()), [])
+    assert config(desk)
+    desk.backend.abandon(replace(mark, begun_at=datetime.now(UTC).isoformat()), [])
+    assert not config(desk)
 
 
 def test_one_that_cannot_be_removed_keeps_no_other(desk: Desk) -> None:
