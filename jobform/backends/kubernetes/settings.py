@@ -20,7 +20,8 @@ class KubernetesSettings:
 
     namespace: "" for that of the context, and where it names none `default`. in_cluster: the pod's own service account instead of
     a kubeconfig; None: it is used where no kubeconfig is. timeout: seconds for one call, all its repetitions included.
-    login_timeout: seconds for a credential plug-in that nobody can answer. kinds: those that ship and the project's own.
+    login_timeout: seconds for a credential plug-in that nobody can answer, or an issuer that refreshes a token.
+    kinds: those that ship and the project's own.
     """
 
     context: str
