@@ -60,7 +60,7 @@ def plan_of(
             made = make_plan(replace(basis, forecasts=seen.forecasts))
         made = replace(made, diagnostics=made.diagnostics + seen.warnings)
     visible = tuple(_visible_secrets(session, made))
-    return replace(made, diagnostics=made.diagnostics + visible, notes=_endless(session, made))
+    return replace(made, diagnostics=made.diagnostics + visible, notes={**made.notes, **_endless(session, made)})
 
 
 def look(session: Session, state: State, in_flight: Iterable[str] = ()) -> Sights:
