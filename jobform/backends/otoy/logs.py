@@ -107,7 +107,7 @@ class Output:
         """Say once each why there is nothing yet, and where a run answers."""
         texts = [f"run {number} answers at {address}" for number, run in enumerate(listed) for address in _addresses(run)]
         if seen is None:
-            texts.append("the service does not know this job any more")
+            texts.append("the service does not know this job, or does not show it to this key")
         elif not listed:
             why = f": {seen.actual.detail}" if seen.actual.detail else ""
             texts.append(f"no run of this job has begun{why}")

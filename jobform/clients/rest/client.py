@@ -327,7 +327,8 @@ class Rest:
         kind = headers.get("content-type", "")
         if status < 400:
             detail = f"{request.method} {request.path} got status {status}; a login page or a proxy may stand before the service"
-            return RestError(f"{self.base.host} redirects, which is not followed", detail, status=status)
+            done = request.changing and status == 303  # "see other" is what is said when it was done
+            return RestError(f"{self.base.host} redirects, which is not followed", detail, status=status, ambiguous=done)
         try:
             value = parsed(kind, body)
         except ValueError:
