@@ -30,8 +30,9 @@ def open_session(
     import botocore.session
     from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigChainFactory
 
+    environ = {name: value for name, value in environ.items() if value}  # for boto3 an empty AWS_PROFILE names one
     core = botocore.session.Session(profile=profile)
-    chains, store = ConfigChainFactory(session=core, environ=dict(environ)), core.get_component("config_store")
+    chains, store = ConfigChainFactory(session=core, environ=environ), core.get_component("config_store")
     for name, (in_file, variables, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
         store.set_config_provider(name, chains.create_config_chain(
             instance_name=name, env_var_names=variables, config_property_names=in_file, default=default,

@@ -283,6 +283,13 @@ def test_expired_credentials_are_looked_for_again_once(tmp_path: Path) -> None:
         assert keys_sent(server).count("AKIDNEW") == 4
 
 
+def test_a_variable_that_is_empty_is_not_set(tmp_path: Path) -> None:
+    """As CI systems leave them."""
+    with raw(answering(ok({"jobs": []}))) as server:
+        empty = dict.fromkeys(["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_ROLE_ARN"], "")
+        assert calls(opened(tmp_path, server.url, {**KEYS, **empty}), changing=False) == {"jobs": []}
+
+
 MFA = """[default]
 source_profile = base
 role_arn = arn:aws:iam::123456789012:role/x
