@@ -54,18 +54,18 @@ def install(api: Api) -> None:
         "metadata": {"name": "kueue"},
         "spec": {"policyName": "kueue", "matchResources": {"namespaceSelector": {"matchLabels": {MANAGED: "true"}}}},
     })
-    _await_policy(api)
+    _await_policy(api, "kube-public")
 
 
-def _await_policy(api: Api) -> None:
-    """A policy works some moments after it is stored: tried on a Job that is never made."""
+def _await_policy(api: Api, namespace: str) -> None:
+    """A policy works some moments after it is stored, and after a namespace got its label: tried on a Job that is never made."""
     probe = {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "probe", "labels": {QUEUE_LABEL: "q"}},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}},
     }
-    api.merge("/api/v1/namespaces/kube-public", {"metadata": {"labels": {MANAGED: "true"}}})
+    api.merge(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {MANAGED: "true"}}})
     ends = time.monotonic() + 60
-    while not api.create("/apis/batch/v1/namespaces/kube-public/jobs", probe, dryRun="All")["spec"]["suspend"]:
+    while not api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs", probe, dryRun="All")["spec"]["suspend"]:
         assert time.monotonic() < ends, "the policy that plays Kueue's webhook did not come into force"
         time.sleep(0.05)
 
@@ -95,7 +95,7 @@ class Kueue:
         """Returns when a Job of the namespace that is created from now on is suspended."""
         api = self._api = self.cluster.api if self.cluster.connection is None else self.cluster.api_of("kueue")
         install(api)
-        api.merge(f"/api/v1/namespaces/{self.namespace}", {"metadata": {"labels": {MANAGED: "true"}}})
+        _await_policy(api, self.namespace)
         spec = {"clusterQueue": self.cluster_queue}
         api.apply(LOCAL_QUEUE.path(self.namespace, self.queue), _body(LOCAL_QUEUE, self.queue, spec))
         quota = [{"name": FLAVOR, "resources": [{"name": GPU, "nominalQuota": self.quota}]}]
