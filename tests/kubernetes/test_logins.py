@@ -54,6 +54,12 @@ def test_a_client_certificate_is_who_we_are(stage: Stage, tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(b64decode(user_of(certified)[f"{key}-data"]))
     stage.environ["KUBECONFIG"] = edited(certified, tmp_path / "files", user=files)  # beside the file that names them
     stage.plan()
+    given = {name: (tmp_path / files[key]).read_text() for name, key in (
+        ("clientCertificateData", "client-certificate"), ("clientKeyData", "client-key"),
+    )}
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": given}
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    stage.environ["KUBECONFIG"] = edited(certified, tmp_path / "exec", user=plugin(f"cat {tmp_path}/answer.json"))
     cancelled = stage.run("cancel", "one", JOBFORM_LOG="debug")
     assert cancelled.exit == 0, cancelled
     assert "PRIVATE KEY" not in cancelled.stderr
