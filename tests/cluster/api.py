@@ -159,7 +159,7 @@ class Api:
     def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 60.0, what: str = "") -> Object:
         """Asks for the object at `path` until `until(object or None)` holds, and returns it ({} for None).
 
-        A server that is busy (429, as one that prepares the storage of a new kind is) is asked again.
+        A server that is busy (429, as one that prepares the storage of a new kind is, or 5xx) is asked again.
         """
         ends = time.monotonic() + timeout
         seen: Object | None = None
@@ -169,7 +169,7 @@ class Api:
                 if until(seen):
                     return seen or {}
             except ApiFailure as failure:
-                if failure.status != 429:
+                if failure.status not in (429, 500, 503, 504):
                     raise
             assert time.monotonic() < ends, f"waited {timeout:g} s for {what or path}; last seen: {json.dumps(seen)[:3000]}"
             time.sleep(0.05)

@@ -149,12 +149,15 @@ def test_following_goes_on_after_a_restart_and_a_new_pod(real: Desk) -> None:
     """A container that fails is started again in its pod; the second pod of a job that retries is another one."""
     spec = manifest(template={"spec": {"restartPolicy": "OnFailure", "volumes": [{"name": "v", "emptyDir": {}}], "containers": [{
         "name": "main", "image": BUSYBOX, "volumeMounts": [{"name": "v", "mountPath": "/v"}],
-        "command": ["sh", "-c", "if [ -e /v/x ]; then echo second; sleep 1; exit 0; fi; touch /v/x; echo first; exit 3"],
+        "command": ["sh", "-c", "if [ -e /v/x ]; then echo second; until [ -e /v/end ]; do sleep 0.1; done; exit 0; fi; "
+                    "touch /v/x; echo first; exit 3"],
     }]}}, backoffLimit=4)
     ref = real.submit(spec)
     following = Following(real, ref)
     following.see("second")
     assert read(real, ref, previous=True) == (["first"], [])
+    pod = real.pod(ref)["metadata"]["uid"]  # it goes on until now: of a pod that has ended the kubelet removes old containers
+    (real.cluster.folder / "node" / "kubelet" / "pods" / pod / "volumes" / "kubernetes.io~empty-dir" / "v" / "end").touch()
     assert following.end() == ["first", "second"]
 
     again = real.submit(shell("echo try; sleep 0.5; exit 1", retries=1), address="again")
