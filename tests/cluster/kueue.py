@@ -143,7 +143,7 @@ class Kueue:
             try:
                 self._round()
             except ApiFailure as failure:
-                if failure.status not in (404, 409, 429, 500, 503, 504):  # changed or gone meanwhile, or busy: the next round sees
+                if failure.status not in (404, 409, 429, 500, 503, 504):  # changed, gone or busy: the next round sees
                     self.failures.append(failure)
                     return
             except Exception as failure:  # noqa: BLE001  # raised in the test, by stop()

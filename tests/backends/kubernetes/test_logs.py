@@ -147,10 +147,10 @@ def test_following_meets_pods_that_come_later_and_ends_with_the_run(real: Desk) 
 
 def test_following_goes_on_after_a_restart_and_a_new_pod(real: Desk) -> None:
     """A container that fails is started again in its pod; the second pod of a job that retries is another one."""
+    script = "[ -e /v/x ] || { touch /v/x; echo first; exit 3; }; echo second; until [ -e /v/end ]; do sleep 0.1; done"
     spec = manifest(template={"spec": {"restartPolicy": "OnFailure", "volumes": [{"name": "v", "emptyDir": {}}], "containers": [{
         "name": "main", "image": BUSYBOX, "volumeMounts": [{"name": "v", "mountPath": "/v"}],
-        "command": ["sh", "-c", "if [ -e /v/x ]; then echo second; until [ -e /v/end ]; do sleep 0.1; done; exit 0; fi; "
-                    "touch /v/x; echo first; exit 3"],
+        "command": ["sh", "-c", script],
     }]}}, backoffLimit=4)
     ref = real.submit(spec)
     following = Following(real, ref)
