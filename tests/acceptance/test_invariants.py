@@ -17,6 +17,7 @@ Jobform = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"errors": "it has none but mistakes", "kubernetes-gpu": "it needs a cluster: tests/kubernetes/test_example.py"}
 SERVICES = re.compile(r"\btype: (braket|fireworks|otoy|runai|unstructured)\b")
+SECRETS = re.compile(r"""\bsecret\(['"](\w+)['"]\)""")
 EXAMPLES = [
     pytest.param(path.parent, id=path.parent.name, marks=[pytest.mark.slow] if SERVICES.search(path.read_text()) else [])
     for path in sorted(ROOT.glob("examples/*/jobform.yaml")) if path.parent.name not in ELSEWHERE
@@ -26,8 +27,10 @@ EXAMPLES = [
 
 @pytest.fixture(params=EXAMPLES)
 def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the project; the services that it names are sandboxed."""
+    """A copy of the project, with the secrets that it wants; the services that it names are sandboxed."""
     project = copy(request.param, tmp_path / "project")
+    for name in {name for path in project.glob("jobs/*.yaml") for name in SECRETS.findall(path.read_text())}:
+        monkeypatch.setenv(f"JOBFORM_SECRET_{name}", "hunter2-hunter2")
     named = frozenset(SERVICES.findall((project / "jobform.yaml").read_text()))
     if not named:
         yield project
@@ -96,7 +99,9 @@ def test_an_approved_digest_does_what_a_direct_apply_does(example: Path, tmp_pat
 
 def test_a_second_destroy_is_quiet(example: Path, jobform: Jobform) -> None:
     succeed(jobform, example, "apply", "--auto-approve")
-    succeed(jobform, example, "destroy", "--auto-approve")
+    jobs = json.loads(succeed(jobform, example, "status", "--format", "json"))["jobs"]
+    live = [f"--allow-cancel={job['address']}" for job in jobs if job["phase"] == "running"]  # what has no end of its own
+    succeed(jobform, example, "destroy", "--auto-approve", *live)
     assert json.loads(succeed(jobform, example, "state", "pull"))["jobs"] == {}
     serial = json.loads(succeed(jobform, example, "state", "pull"))["serial"]
     succeed(jobform, example, "destroy", "--auto-approve")
