@@ -230,6 +230,10 @@ def in_place(
         if not path or schema.rule(path).mutable not in allowed or below(dotted_field(path), fixed):
             continue  # no path: one of the two is empty, and each field of the other has its own
         _put(result, path, _get(wanted, path))
+        above = len(path) - 1
+        while above and _get(result, path[:above]) in ({}, []) and _get(wanted, path[:above]) is _MISSING:
+            _put(result, path[:above], _MISSING)  # with its last field goes what nobody wants empty either
+            above -= 1
     return result
 
 

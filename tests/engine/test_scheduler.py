@@ -369,6 +369,15 @@ def test_an_update_of_an_object_that_is_gone_is_recorded(lab: Lab) -> None:
     assert lab.state.jobs["a"].last.removed
 
 
+def test_an_update_that_takes_the_last_label_away_is_done_once(lab: Lab) -> None:
+    lab.write({"a": {"spec": {"command": ["a"], "labels": {"x": "y"}}}})
+    lab.apply()
+    lab.write({"a": {}})
+    assert acting(lab.plan()) == {"a": "update spec_changed"}
+    assert lab.apply().exit == 0
+    assert not acting(lab.plan())
+
+
 def test_an_update_in_place_is_one_call(lab: Lab) -> None:
     lab.write({"a": {"spec": {"seconds": 9}}})
     lab.apply(detach=True)
