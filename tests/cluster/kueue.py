@@ -210,10 +210,11 @@ class Kueue:
             self._evict(job, load, "DeactivatedDueToMaximumExecutionTimeExceeded", "exceeding the maximum execution time")
         elif not load["spec"]["active"]:
             self._evict(job, load, "Deactivated", "The workload is deactivated")
-        elif eviction := self._evictions.pop(job["metadata"]["uid"], None):
+        elif eviction := self._evictions.get(job["metadata"]["uid"]):
             self._evict(job, load, *eviction)
-        elif job["spec"]["suspend"]:  # whoever suspended it: what is admitted runs
-            self._api.merge(self._job_path(job), {"spec": {"suspend": False}}, manager="kueue")
+            del self._evictions[job["metadata"]["uid"]]  # not before it is done: what the server refused is tried again
+        elif job["spec"]["suspend"]:  # whoever suspended it, and if the Job changed during its admission: what is admitted runs
+            self._start(job, load)
         else:
             return True
         return False
@@ -255,10 +256,16 @@ class Kueue:
         return None
 
     def _admit(self, job: Object, load: Object) -> None:
-        """One update of the Job, so that its pods never see half of it."""
-        template = job["spec"]["template"]
-        spec = template["spec"]
-        self._originals[job["metadata"]["uid"]] = {key: spec.get(key) for key in ("nodeSelector", "tolerations")}
+        self._tell(
+            load, QuotaReserved=(True, "QuotaReserved", ""), Admitted=(True, "Admitted", "The workload is admitted"),
+            Evicted=(False, "QuotaReserved", ""),
+        )
+        self._start(job, load)
+
+    def _start(self, job: Object, load: Object) -> None:
+        """One update of the Job, so that its pods never see half of it; refused if the Job is another by now."""
+        spec = job["spec"]["template"]["spec"]
+        self._originals.setdefault(job["metadata"]["uid"], {key: spec.get(key) for key in ("nodeSelector", "tolerations")})
         own = spec.get("tolerations") or []
         merged: Object = {}
         if self.node_labels:
@@ -270,10 +277,6 @@ class Kueue:
             "labels": {f"{GROUP}/{key}": value for key, value in labels.items()},
             "annotations": {f"{GROUP}/workload": load["metadata"]["name"]},
         }
-        self._tell(
-            load, QuotaReserved=(True, "QuotaReserved", ""), Admitted=(True, "Admitted", "The workload is admitted"),
-            Evicted=(False, "QuotaReserved", ""),
-        )
         update = {"suspend": False, "template": {"metadata": marks, "spec": merged}}
         body = {"metadata": {"resourceVersion": job["metadata"]["resourceVersion"]}, "spec": update}
         self._api.merge(self._job_path(job), body, manager="kueue")
@@ -300,6 +303,7 @@ class Kueue:
         }
         own = self._originals.get(job["metadata"]["uid"], {})
         self._api.merge(path, {"spec": {"template": {"metadata": marks, "spec": own}}}, manager="kueue")
+        self._originals.pop(job["metadata"]["uid"], None)
         short = "Deactivated" if reason.startswith("Deactivated") else reason
         self._tell(
             load, QuotaReserved=(False, short, message), Requeued=(short != "Deactivated", short, message),

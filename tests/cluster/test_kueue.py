@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.kueue import PRIORITY, PRIORITY_LABEL, QUEUE_LABEL, Kueue
+from tests.cluster.kueue import PRIORITY, PRIORITY_LABEL, QUEUE_LABEL, WORKLOAD, Kueue
 from tests.cluster.test_cluster import job
 
 
@@ -55,6 +55,24 @@ def test_a_job_is_suspended_by_nobody_and_admitted_by_kueue(cluster: Cluster, na
         load = kueue.workload("a")
         assert load is not None
         assert load["metadata"]["labels"]["kueue.x-k8s.io/job-uid"] == found["metadata"]["uid"]
+
+
+def test_a_job_that_changed_during_its_admission_gets_the_whole_of_it(cluster: Cluster, namespace: str) -> None:
+    """The Workload is told first: if the update of the Job is refused then, the next round makes it, with all that it has."""
+    with Kueue(cluster, namespace, node_labels={"pool": "h100"}) as kueue:
+        kueue.hold = True
+        path = queued(cluster, namespace, "a", 2)
+        cluster.api.wait(path, waits(kueue, "a", "WaitingForQuota"))
+        load = kueue.workload("a")
+        assert load is not None
+        half = [
+            {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            for kind in ("QuotaReserved", "Admitted")
+        ]
+        load_path = WORKLOAD.path(namespace, load["metadata"]["name"])
+        cluster.api.merge(f"{load_path}/status", {"status": {"conditions": half}})
+        found = cluster.api.wait(path, running)
+        assert found["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "h100"}
 
 
 def test_quota_is_waited_for_and_given_on(cluster: Cluster, namespace: str) -> None:
