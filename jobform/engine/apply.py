@@ -5,16 +5,15 @@ for the next: a call is made only after its `Begun` came back. Three collections
 One thread decides; the pool only makes calls; nothing here sleeps.
 """
 
-import random
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from jobform.engine.blocked import Blocked
 from jobform.engine.body import InvalidOutput, MissingSecret
-from jobform.engine.calls import Answer, Done, Failed, keep_logs, make
+from jobform.engine.calls import Answer, Done, Failed, keep_logs, make, pause_after
 from jobform.engine.intents import intent_for, intent_of
 from jobform.engine.means import Means, Stop
 from jobform.engine.needs import Verdict, judge_record
@@ -27,12 +26,6 @@ from jobform.model.errors import JobformError
 from jobform.model.event import Begun, Ended, Event, Held, Observed, Released, Removed, Settled, SpecStored
 from jobform.model.state import Attempt, Desired, Intent, Op, Phase, State
 from jobform.protocols import Ref, timestamp
-
-TRIES = 5
-"""How often one command makes a call that fails in a way that may pass."""
-
-LONGEST_PAUSE = 300.0
-"""Seconds: a service may ask for more patience than this, but a command does not have it."""
 
 
 class Scheduler:
@@ -254,10 +247,9 @@ class Scheduler:
             nothing_left = intent_of(attempt, Op.DELETE, attempt.body_hash, at, attempt.run)
             return [over, Begun(address, nothing_left), Ended(address, Op.DELETE, call.attempt, at, ok=True)]
         count = self._tries.get(address, (0, None))[0] + 1
-        if answer.retryable and count < TRIES and not answer.untidy:
-            pause = min(30.0, 0.5 * 2**count) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
-            delay = timedelta(seconds=max(pause, min(answer.retry_after, LONGEST_PAUSE)))
-            self._tries[address] = (count, self._means.clock.now() + delay)
+        pause = pause_after(answer, count)
+        if pause is not None:
+            self._tries[address] = (count, self._means.clock.now() + pause)
             return [over]
         if call.op is Op.RELEASE or (call.op is Op.DELETE and not self._accepted(address)):
             self._cleaned.add((call.op, address, call.attempt))

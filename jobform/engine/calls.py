@@ -1,8 +1,10 @@
 """One mutating call: made in a worker, answered with what is certain about it afterwards."""
 
+import random
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from jobform.engine.body import Body
 from jobform.engine.refresh import mark_of
@@ -22,6 +24,12 @@ from jobform.protocols import (
     Submission,
     Unknown,
 )
+
+TRIES = 5
+"""How often one command makes a call that fails in a way that may pass."""
+
+LONGEST_PAUSE = 300.0
+"""Seconds: a service may ask for more patience than this, but a command does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,14 @@ def _tidied(backend: Backend, mark: Mark, kept: Collection[Ref], failed: Failed)
     else:
         return failed
     return replace(failed, detail="; ".join(filter(None, (failed.detail, left))), untidy=later)
+
+
+def pause_after(failed: Failed, tries: int) -> timedelta | None:
+    """How long to wait before a call that has failed so many times is made again; None: this command does not make it again."""
+    if not failed.retryable or failed.untidy or tries >= TRIES:
+        return None
+    pause = min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
+    return timedelta(seconds=max(pause, min(failed.retry_after, LONGEST_PAUSE)))
 
 
 def keep_logs(pool: Executor, keep: Callable[[str, int], None], ended: Collection[tuple[str, int]]) -> None:
