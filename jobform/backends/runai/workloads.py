@@ -5,16 +5,16 @@ the annotations says whose a workload is. A list shows phases and no spec, so ne
 """
 
 import threading
-import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from jobform.backends.remote import FEW, Promise, RemoteBackend, Seen, id_of, mark_key, moment, shaped
+from jobform.backends.remote import FEW, Promise, RemoteBackend, Seen, id_of, mark_key, shaped
 from jobform.backends.runai.drift import differences
 from jobform.backends.runai.jobs import no_logs
 from jobform.backends.runai.site import Site, is_absence
 from jobform.backends.runai.stops import Stops
 from jobform.backends.runai.ttl import removed_by_ttl
+from jobform.backends.runai.workloads_read import is_uuid, kind_told, seen_of
 from jobform.backends.runai.workloads_wire import (
     ADDRESS,
     DISTRIBUTED,
@@ -22,13 +22,11 @@ from jobform.backends.runai.workloads_wire import (
     TRAININGS,
     as_reported,
     kind_of,
-    mark_of,
-    reported,
     wire_body,
 )
 from jobform.clients.rest.client import Query, RestError, segment
 from jobform.model.errors import BackendError
-from jobform.model.state import ENDED, Phase
+from jobform.model.state import ENDED
 from jobform.model.suggest import suggest
 from jobform.model.values import Json, canonical
 from jobform.protocols import (
@@ -45,7 +43,6 @@ from jobform.protocols import (
     Scope,
     Submission,
     Unknown,
-    timestamp,
 )
 
 _SETTLE = 600.0
@@ -55,18 +52,7 @@ _PAGE = 500  # the most that the service gives
 _ROOT = "/api/v1/workloads"
 _KINDS = (TRAININGS, DISTRIBUTED)
 
-_PHASES: Mapping[str, tuple[Phase, bool]] = {
-    "creating": (Phase.PENDING, False), "initializing": (Phase.PENDING, False), "resuming": (Phase.PENDING, False),
-    "pending": (Phase.PENDING, False), "stopping": (Phase.PENDING, True), "stopped": (Phase.PENDING, False),
-    "running": (Phase.RUNNING, True), "updating": (Phase.RUNNING, True), "degraded": (Phase.RUNNING, True),
-    "deleting": (Phase.RUNNING, True), "terminating": (Phase.RUNNING, True), "completed": (Phase.SUCCEEDED, True),
-    "failed": (Phase.FAILED, True), "unknown": (Phase.UNKNOWN, False),
-}
-"""The phase, and whether from it follows that the program has been started, by the service's word in lower case."""
-
-_SUSPENDED = frozenset({"stopping", "stopped"})
 _GOING = frozenset({"Deleting", "Terminating"})
-_PLAIN_WORDS = frozenset({"pending", "running", "completed", "failed"})
 
 
 class Workloads:
@@ -95,13 +81,13 @@ class Workloads:
         summary = self._get(f"{_ROOT}/{segment(run)}")
         if isinstance(summary, Gone) or (isinstance(summary, dict) and summary.get("deletedAt")):
             return None
-        kind = kind or _kind_told(summary) or TRAININGS
+        kind = kind or kind_told(summary) or TRAININGS
         whole = self._get(f"{_ROOT}/{kind}/{segment(run)}")
         if isinstance(whole, Gone):  # whether it exists, the summary says: not every version shows every kind
             whole = {}
         if not isinstance(whole, dict) or whole.get("workloadId", run) != run:
             raise BackendError("the service's answer is no workload", f"it is {str(whole)[:100]!r}")
-        seen = shaped(lambda value: _seen(value, whole or None, kind, self._clock.now()), summary, "workload")
+        seen = shaped(lambda value: seen_of(value, whole or None, kind, self._clock.now()), summary, "workload")
         if parts_of(seen.id)[1] != run:
             raise BackendError(f"the service was asked for {run} and tells of another workload", seen.id)
         return seen
@@ -131,7 +117,7 @@ class Workloads:
                 raise
             return self._taken(mark, error)
         run = value.get("workloadId") if isinstance(value, dict) else None
-        if not isinstance(run, str) or not _is_uuid(run):
+        if not isinstance(run, str) or not is_uuid(run):
             detail = f"workloadId is {str(run)[:100]!r}"
             raise BackendError("the service's answer does not name the new workload", detail, ambiguous=True)
         if submission.spec.get("suspended") is True:
@@ -221,8 +207,8 @@ class Workloads:
 
     def _summary(self, item: Json) -> Seen | None:
         """None for workloads of other kinds."""
-        kind = _kind_told(item)
-        return shaped(lambda value: _seen(value, None, kind, self._clock.now()), item, "workload") if kind else None
+        kind = kind_told(item)
+        return shaped(lambda value: seen_of(value, None, kind, self._clock.now()), item, "workload") if kind else None
 
     def _place_ids(self) -> tuple[str, str]:
         """The ids of project and cluster. Raises BackendError where the names do not lead to exactly one."""
@@ -239,7 +225,7 @@ class Workloads:
         if not found:
             raise BackendError(f"there is no project {name!r} among those that these credentials may see", source)
         if cluster:
-            wanted_id = cluster if _is_uuid(cluster) else self._cluster_id(cluster)
+            wanted_id = cluster if is_uuid(cluster) else self._cluster_id(cluster)
             found = {each for each in found if each[1] == wanted_id}
             if not found:
                 raise BackendError(f"the project {name!r} is not on the cluster {cluster!r}", "`cluster` of the backend names it")
@@ -331,74 +317,6 @@ class WorkloadsBackend(RemoteBackend):
 def parts_of(run_id: str) -> tuple[str, str]:
     """Kind, "" for an unknown one, and UUID. Raises BackendError for what is no id of a workload."""
     kind, _, run = run_id.rpartition("/")
-    if kind not in ("", *_KINDS) or not _is_uuid(run):
+    if kind not in ("", *_KINDS) or not is_uuid(run):
         raise BackendError("this is no id of a workload", f"{run_id[:200]!r} is no UUID")
     return kind, run
-
-
-def _kind_told(value: Json) -> str:
-    """The kind of a listed workload, "" for what is no training."""
-    told = str(value.get("type", "")).lower() if isinstance(value, dict) else ""
-    if "workspace" in told or "interactive" in told or "inference" in told:
-        return ""
-    return DISTRIBUTED if isinstance(value, dict) and ("distributed" in told or value.get("distributedFramework")) else TRAININGS
-
-
-def _seen(summary: Json, whole: Mapping[str, Json] | None, kind: str, now: datetime) -> Seen:
-    """summary: as the list shows it. whole: the workload itself, None where only the list was asked.
-
-    Raises KeyError, TypeError or ValueError for what is no workload.
-    """
-    if not isinstance(summary, dict):
-        raise TypeError("it is no object")
-    run, name, word = (summary[key] for key in ("id", "name", "phase"))
-    if not isinstance(run, str) or not _is_uuid(run) or not isinstance(name, str) or not isinstance(word, str):
-        raise ValueError(f"its id, name and phase are {str((run, name, word))[:100]}")
-    created = _time(summary["createdAt"])
-    if created is None:
-        raise ValueError("it has no time of creation")
-    fields: dict[str, Json] = {}
-    if whole is not None:
-        fields = reported(whole.get("spec")) | {"suspended": whole.get("desiredPhase") == "Stopped"}
-    mark = mark_of(whole.get("spec")) if whole is not None else ""
-    return Seen(f"{kind}/{run}", mark, _actual(summary, word, created, now, fields), name, created)
-
-
-def _actual(summary: Mapping[str, Json], word: str, created: datetime, now: datetime, fields: Mapping[str, Json]) -> Actual:
-    known = _PHASES.get(word.lower())
-    warnings = () if known else (f"the service says {word[:100]!r}, which jobform does not know; it is taken for running",)
-    phase, begun = known or (Phase.RUNNING, True)
-    begun = begun or _number(summary.get("totalRunningTimeSeconds")) > 0
-    started = min(now, created + timedelta(seconds=_number(summary.get("totalPendingTimeSeconds")))) if begun else None
-    over = phase in ENDED
-    ended = max(_time(summary.get("completedAt")) or now, started or created) if over else None
-    said = str(summary.get("phaseMessage") or "")[:500]
-    own = "suspended" if word.lower() in _SUSPENDED else "" if word.lower() in _PLAIN_WORDS else word
-    return Actual(
-        phase, ": ".join(part for part in (own, said) if part), "user_error" if phase is Phase.FAILED else None,
-        said if phase is Phase.FAILED else "", started_at=timestamp(started) if started else None,
-        ended_at=timestamp(ended) if ended else None, fields=fields, warnings=warnings,
-    )
-
-
-def _number(value: Json) -> float:
-    """Seconds, 0 for what is none; a century at most."""
-    return min(float(value), 3.2e9) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0.0
-
-
-def _time(value: Json) -> datetime | None:
-    """Raises ValueError for what is no time, or none of these centuries."""
-    try:
-        found = moment(value)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-    if found is not None and not 1970 <= found.year < 9000:
-        raise ValueError(f"a time of the year {found.year}")
-    return found
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobform.backends.runai.workloads import _seen
+from jobform.backends.runai.workloads_read import seen_of
 from jobform.model.errors import BackendError
 from jobform.model.state import ENDED, Phase
 from jobform.model.values import Json
@@ -190,7 +190,7 @@ PHASES = [
 
 @pytest.mark.parametrize(("word", "phase", "detail"), PHASES)
 def test_phases(word: str, phase: Phase, detail: str) -> None:
-    seen = _seen(summary(phase=word), None, "trainings", NOW)
+    seen = seen_of(summary(phase=word), None, "trainings", NOW)
     assert (seen.actual.phase, seen.actual.detail, seen.actual.warnings) == (phase, detail, ())
     assert (seen.actual.class_ == "user_error") is (phase is Phase.FAILED)
     assert (seen.actual.ended_at is not None) is (phase in ENDED)
@@ -201,17 +201,17 @@ def test_phases(word: str, phase: Phase, detail: str) -> None:
     ("Stopped", 5, "2026-03-01T10:01:00.000000Z"), ("Running", 0, "2026-03-01T10:01:00.000000Z"),
 ])
 def test_what_has_run_is_never_taken_for_what_only_waits(word: str, ran: int, started: str | None) -> None:
-    actual = _seen(summary(phase=word, totalRunningTimeSeconds=ran), None, "trainings", NOW).actual
+    actual = seen_of(summary(phase=word, totalRunningTimeSeconds=ran), None, "trainings", NOW).actual
     assert actual.started_at == started
 
 
 def test_times_and_messages() -> None:
     told = summary(phase="Failed", completedAt="2026-03-01T11:00:00Z", phaseMessage="exit code 3")
-    failed = _seen(told, None, "trainings", NOW)
+    failed = seen_of(told, None, "trainings", NOW)
     assert failed.actual.ended_at == "2026-03-01T11:00:00.000000Z"
     assert (failed.actual.detail, failed.actual.native_reason) == ("exit code 3", "exit code 3")
-    assert _seen(summary(phase="Failed"), None, "trainings", NOW).actual.ended_at == "2026-03-01T12:00:00.000000Z"
-    new = _seen(summary(phase="Rebalancing"), None, "trainings", NOW)
+    assert seen_of(summary(phase="Failed"), None, "trainings", NOW).actual.ended_at == "2026-03-01T12:00:00.000000Z"
+    new = seen_of(summary(phase="Rebalancing"), None, "trainings", NOW)
     assert new.actual.phase is Phase.RUNNING
     assert "'Rebalancing'" in new.actual.warnings[0]
 
@@ -223,13 +223,13 @@ def test_times_and_messages() -> None:
 ])
 def test_what_is_no_workload(change: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        _seen(summary(**({"phase": "Completed"} | change)), None, "trainings", NOW)
+        seen_of(summary(**({"phase": "Completed"} | change)), None, "trainings", NOW)
 
 
 @pytest.mark.parametrize("times", [{"totalPendingTimeSeconds": value, "totalRunningTimeSeconds": value}
                                    for value in (None, -1, "x", True, 1e300, [])])
 def test_strange_durations_move_no_start_out_of_time(times: dict[str, Any]) -> None:
-    started = _seen(summary(**times), None, "trainings", NOW).actual.started_at
+    started = seen_of(summary(**times), None, "trainings", NOW).actual.started_at
     assert started is not None
     assert NOW - timedelta(hours=3) < datetime.fromisoformat(started) <= NOW
 
