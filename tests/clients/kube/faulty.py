@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -76,8 +77,11 @@ class Faulty:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128  # whoever finds no place waits a second and more
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -131,8 +135,11 @@ def faulty(script: "list[Reply] | Callable[[Seen], Reply]") -> Iterator[Faulty]:
         server.close()
 
 
+@cache
 def closed_port() -> int:
-    """A port of this machine where nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port of this machine where nobody listens. It stays bound while this process lasts, so that nobody else gets it."""
+    one = socket.socket()
+    one.bind(("127.0.0.1", 0))
+    port = int(one.getsockname()[1])
+    one.detach()
+    return port

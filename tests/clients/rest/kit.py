@@ -2,9 +2,11 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,10 @@ from jobform.protocols import Clock
 from jobform.testing.clock import ManualClock
 
 SECRET = "canary-0123456789"
+HANG = 60.0
+"""Seconds, on a busy machine too: what waits longer waits for ever."""
+
+PATIENT = Limits(connect=HANG, read=HANG)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -48,8 +54,24 @@ def connect(
     url: str, *, clock: Clock | None = None, key: Key | None = None, environ: Mapping[str, str] | None = None,
     limits: Limits | None = None,
 ) -> Rest:
+    kind = Unhurried if clock is None or isinstance(clock, ManualClock) else Rest
     base = Base(url, "TEST_URL")
-    return Rest(base, key or Key(), clock or ManualClock(), environ or {}, explain=explain, limits=limits or Limits())
+    return kind(base, key or Key(), clock or ManualClock(), environ or {}, explain=explain, limits=limits or PATIENT)
+
+
+class Unhurried(Rest):
+    """By a clock that only a test moves hardly any time may be left; sockets go by the real one, and have enough of it."""
+
+    def _send(self, wire: Any, request: Outgoing, headers: Mapping[str, str], deadline: float) -> Any:
+        return super()._send(wire, request, headers, max(deadline, self._clock.monotonic() + HANG))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what happens by itself."""
+    end = time.monotonic() + HANG
+    while not holds():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.001)
 
 
 def failure(call: Callable[[], object]) -> RestError:
@@ -61,7 +83,7 @@ def failure(call: Callable[[], object]) -> RestError:
 class Raw:
     """A server below HTTP: `talk` is called with each connection.
 
-    heard: the bytes of each connection, as they came in. gone: connections that `talk` says it has closed.
+    heard: the bytes of each connection, as they came in.
     """
 
     def __init__(self, talk: "Callable[[Raw, socket.socket, int], None]") -> None:
@@ -70,7 +92,6 @@ class Raw:
         self.port = int(self._listener.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.heard: list[bytes] = []
-        self.gone = 0
         self.closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
@@ -106,11 +127,12 @@ class Raw:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in list(self._open):
+        self._threads[0].join(HANG)  # from here on there are no more connections
+        for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(HANG)
 
     def _start(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, daemon=True)

@@ -10,49 +10,45 @@ import pytest
 from jobform.clients.rest import transport
 from jobform.clients.rest.client import Rest
 from jobform.clients.rest.transport import IDLE_CHANGES
-from jobform.model.clock import SystemClock
-from tests.clients.rest.kit import OK, Raw, connect, failure, raw
+from tests.clients.rest.kit import OK, Raw, connect, failure, raw, until
 
 CLOSED = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
-def serving(answer: bytes, most: int, linger: float) -> Callable[[Raw, socket.socket, int], None]:
-    """Answers so many requests on a connection and closes it so many seconds later."""
+def serving(answer: bytes, most: int) -> Callable[[Raw, socket.socket, int], None]:
+    """Answers so many requests on a connection and closes it."""
     def talk(server: Raw, connection: socket.socket, number: int) -> None:
         for _ in range(most):
             if not server.request(connection, number):
                 return
             connection.sendall(answer)
-        server.closing.wait(linger)
-        connection.close()
-        server.gone += 1
 
     return talk
 
 
-def news(server: Raw) -> None:
-    """Wait until every connection is closed on the server's side: on loopback the client knows it then."""
-    ends = time.monotonic() + 60
-    while server.gone < len(server.heard) and time.monotonic() < ends:
-        time.sleep(0.001)
+def news(client: Rest) -> None:
+    """Wait until this side has heard that its connections are closed."""
+    wire = client._opened()
+    pools = [each._transport._pool for each in (wire._reads, wire._changes)]  # type: ignore[attr-defined]  # it is ours
+    until(lambda: all(connection.has_expired() for pool in pools for connection in pool.connections))
 
 
 @pytest.mark.parametrize("answer", [OK, CLOSED], ids=["silently", "with a word"])
 @pytest.mark.parametrize("first", ["GET", "POST"])
 def test_a_connection_that_the_server_closed_is_found_out_before_anything_is_sent(answer: bytes, first: str) -> None:
     """Each change is one request, and none of them is unclear, although the server closes after every answer."""
-    with raw(serving(answer, 1, 0.0)) as server:
-        client = connect(server.url, clock=SystemClock())
+    with raw(serving(answer, 1)) as server:
+        client = connect(server.url)
         for _ in range(20):
             client.get("/x") if first == "GET" else client.change("POST", "/x", {"a": 1})
-            news(server)
+            news(client)
             client.change("POST", "/x", {"a": 1})
-            news(server)
+            news(client)
         assert server.requests == 40
 
 
 def test_a_close_that_crosses_a_read_costs_one_more_read() -> None:
-    with raw(serving(OK, 1, 0.0)) as server:
+    with raw(serving(OK, 1)) as server:
         client = connect(server.url)
         for _ in range(50):
             client.get("/x")
@@ -78,7 +74,7 @@ def test_changes_use_no_connection_that_reads_left() -> None:
 
 def test_changes_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "IDLE_CHANGES", 60.0)  # on a busy machine a row has its gaps
-    with raw(serving(OK, 100, 5.0)) as server:
+    with raw(serving(OK, 100)) as server:
         client = connect(server.url)
         for _ in range(10):
             client.change("POST", "/x", {"a": 1})
@@ -88,7 +84,7 @@ def test_changes_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_idle_connection_is_too_old_for_a_change_before_servers_close_theirs() -> None:
     """A request that meets the close on its way would be one that nobody knows the fate of."""
     assert IDLE_CHANGES <= 1.0
-    with raw(serving(OK, 100, 5.0)) as server:
+    with raw(serving(OK, 100)) as server:
         client = connect(server.url)
         client.change("POST", "/x", {"a": 1})
         time.sleep(IDLE_CHANGES + 0.1)
@@ -123,7 +119,7 @@ def test_an_early_refusal_is_heard_though_the_body_was_not_taken() -> None:
 
 def test_idle_connections_end_with_their_client() -> None:
     def talk(server: Raw, connection: socket.socket, number: int) -> None:
-        serving(OK, 100, 0.0)(server, connection, number)
+        serving(OK, 100)(server, connection, number)
         ended.append(number)
 
     ended: list[int] = []
@@ -135,7 +131,4 @@ def test_idle_connections_end_with_their_client() -> None:
         assert ended == []
         client = None
         gc.collect()
-        ends = time.monotonic() + 60
-        while len(ended) < 2 and time.monotonic() < ends:
-            time.sleep(0.01)
-        assert len(ended) == 2
+        until(lambda: len(ended) == 2)

@@ -7,17 +7,18 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from jobform.clients.rest.client import FilePart, Limits, Rest
+from jobform.clients.rest.client import FilePart, Rest
 from jobform.model.clock import SystemClock
 from jobform.model.errors import BackendError
 from jobform.testing.clock import ManualClock
 from tests.clients.kube.faulty import Faulty, Reply, Seen, closed_port
-from tests.clients.rest.kit import SECRET, Key, Raw, answering, connect, explain, failure, raw
+from tests.clients.rest.kit import PATIENT, SECRET, Key, Raw, answering, connect, explain, failure, raw, until
 
 Serve = Callable[["list[Reply] | Callable[[Seen], Reply]"], Faulty]
 
@@ -199,10 +200,7 @@ def test_a_pause_holds_back_every_thread(serve: Serve) -> None:
     client = connect(server.url, clock=SystemClock())
     with ThreadPoolExecutor(8) as pool:
         asked = pool.submit(client.get, "/x")
-        ends = time.monotonic() + 60
-        while client._gate.wait(0.0) == 0.0:  # the answer has not arrived
-            assert time.monotonic() < ends
-            time.sleep(0.001)
+        until(lambda: client._gate._until > 0.0)  # the answer has arrived
         others = [pool.submit(client.get, "/x") for _ in range(7)]
         assert all(each.result() == {"a": 1} for each in [asked, *others])
     began = server.seen[0].at
@@ -226,7 +224,7 @@ def test_a_pause_holds_back_every_thread(serve: Serve) -> None:
 ], ids=lambda value: f"{value.status}" if isinstance(value, Reply) else "")
 def test_a_change_is_sent_once(serve: Serve, change: Callable[[Rest], object], fault: Reply, ambiguous: bool) -> None:
     server = serve([fault, FINE])
-    error = failure(lambda: change(connect(server.url, limits=Limits(cap=2_000_000))))
+    error = failure(lambda: change(connect(server.url, limits=replace(PATIENT, cap=2_000_000))))
     assert error.ambiguous is ambiguous
     assert len(server.seen) == 1
 
@@ -351,9 +349,9 @@ def test_odd_json_is_json(serve: Serve, body: bytes, kind: str, value: object) -
 
 def test_an_answer_has_a_cap(serve: Serve) -> None:
     server = serve([Reply(200, b"[" + b"1," * 1000 + b"1]")])
-    client = connect(server.url, limits=Limits(cap=2003))
+    client = connect(server.url, limits=replace(PATIENT, cap=2003))
     assert len(client.get("/x")) == 1001  # type: ignore[arg-type]  # a list
-    error = failure(lambda: connect(server.url, limits=Limits(cap=2002)).get("/x"))
+    error = failure(lambda: connect(server.url, limits=replace(PATIENT, cap=2002)).get("/x"))
     assert "too large" in error.summary
     assert not error.retryable
 
@@ -383,7 +381,7 @@ def test_encodings_that_are_wrong(serve: Serve, reply: Reply) -> None:
 def test_a_gzip_bomb_does_not_go_off(serve: Serve) -> None:
     """200 MB in 200 KB: no more of it is ever in memory than the cap and some pieces."""
     server = serve([zipped(b"0" * 200_000_000)])
-    client = connect(server.url, limits=Limits(cap=4 << 20))
+    client = connect(server.url, limits=replace(PATIENT, cap=4 << 20))
     client._opened()
     tracemalloc.start()
     try:

@@ -1,6 +1,5 @@
 """Pauses and rates by a clock that a test moves."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,12 +39,20 @@ def test_who_has_no_time_to_wait_is_told_at_once() -> None:
 
 
 def test_a_gate_that_is_shut_again_meanwhile_stays_shut() -> None:
-    clock = SystemClock()
-    gate, began = Gate(clock), clock.monotonic()
-    gate.pause(0.1)
-    threading.Timer(0.05, gate.pause, [0.2]).start()
-    assert gate.wait(began + 5) == 0.0
-    assert clock.monotonic() - began >= 0.24
+    class Meanwhile(ManualClock):
+        """Somebody else is asked to slow down while the first one sleeps."""
+
+        def sleep(self, seconds: float) -> None:
+            self.advance(seconds / 2)
+            if self.monotonic() == 5.0:
+                gate.pause(20.0)
+            self.advance(seconds / 2)
+
+    clock = Meanwhile()
+    gate = Gate(clock)
+    gate.pause(10.0)
+    assert gate.wait(60.0) == 0.0
+    assert clock.monotonic() == 25.0
 
 
 def test_a_pace_lets_a_burst_go_and_then_one_after_the_other() -> None:
@@ -68,4 +75,4 @@ def test_a_pace_holds_for_many_threads() -> None:
     pace, began = Pace(SystemClock(), rate=50.0), time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: pace.wait(), range(11)))
-    assert 0.19 <= time.monotonic() - began < 30
+    assert time.monotonic() - began >= 0.19

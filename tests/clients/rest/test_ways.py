@@ -5,7 +5,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from jobform.clients.rest.client import Limits
 from jobform.model.errors import BackendError
 from tests.clients.kube.faulty import closed_port
-from tests.clients.rest.kit import OK, SECRET, Raw, answering, connect, failure, raw
+from tests.clients.rest.kit import HANG, OK, PATIENT, SECRET, Raw, answering, connect, failure, raw
 
 HOST = "service.example"
 
@@ -96,7 +95,7 @@ def test_a_server_that_does_not(papers: Papers, certificate: str, trusted: bool,
 
 def test_no_tls_where_tls_was_asked_for() -> None:
     with raw(answering(OK)) as server:
-        client = connect(f"https://localhost:{server.port}", limits=Limits(connect=0.3))
+        client = connect(f"https://localhost:{server.port}", limits=replace(PATIENT, connect=0.3))
         error = failure(lambda: client.change("POST", "/x"))
         assert error.ambiguous is False
         assert server.requests == 0
@@ -124,7 +123,7 @@ def forwarding(port: int) -> Callable[[Raw, socket.socket, int], None]:
             back = threading.Thread(target=_pump, args=(onward, connection), daemon=True)
             back.start()
             _pump(connection, onward)
-            back.join(5)
+            back.join(HANG)
 
     return talk
 
