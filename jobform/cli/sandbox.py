@@ -152,9 +152,9 @@ def _stopping() -> Iterator[Callable[[], bytes]]:
     """
     waiting, asked = os.pipe()
     os.set_blocking(asked, False)
+    before = signal.set_wakeup_fd(asked)  # first: a signal that has its handler and no pipe yet would be answered by nobody
     for number in _SIGNALS:
         signal.signal(number, _nothing)
-    before = signal.set_wakeup_fd(asked)
     try:
         yield lambda: os.read(waiting, 1)
     finally:

@@ -151,6 +151,27 @@ def test_it_ends_when_it_is_asked_to(bin_directory: Path, tmp_path: Path, number
         assert process.wait(60) == 0
 
 
+def test_it_ends_when_it_is_asked_to_before_it_waits(
+    bin_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request comes as soon as a handler is there, while the others are being set."""
+    (tmp_path / "sitecustomize.py").write_text("""
+import os, signal, sys
+set_handler = signal.signal
+def disturbed(number, handler):
+    before = set_handler(number, handler)
+    if number == signal.SIGTERM and getattr(handler, "__name__", "") == "_nothing":
+        os.kill(os.getpid(), number)
+        print("asked", file=sys.stderr)
+    return before
+signal.signal = disturbed
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with started(bin_directory, cwd=tmp_path) as process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.splitlines()[:1]) == (0, ["asked"])
+
+
 def test_an_interrupt_at_the_terminal_is_the_commands_to_answer(bin_directory: Path, tmp_path: Path) -> None:
     script = f"trap 'sleep 0.2; echo saved; exit 130' INT; echo $$ > {tmp_path}/up; while :; do sleep 0.01; done"
     with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
