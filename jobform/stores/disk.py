@@ -121,10 +121,11 @@ def fsync_directory(path: Path) -> None:
 def remove_stale(path: Path) -> None:
     """Remove the temporary files that dead processes left beside a file. Only for who holds the lock."""
     pattern = re.compile(rf"{re.escape(path.name)}(?:\.backup)?\.([0-9]{{1,10}})\.tmp", re.ASCII)
-    for found in os.scandir(path.parent):
-        match = pattern.fullmatch(found.name)
-        if match and not _alive(int(match[1])):
-            Path(found.path).unlink(missing_ok=True)
+    with os.scandir(path.parent) as entries:
+        for found in entries:
+            match = pattern.fullmatch(found.name)
+            if match and not _alive(int(match[1])):
+                Path(found.path).unlink(missing_ok=True)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -35,6 +35,9 @@ MAX_LOCK_INFO = 64 * 1024
 POLL = 0.1
 """Seconds between two looks at a lock that is held."""
 
+MOMENT = 1.0
+"""Seconds in which a lock that nobody has for long is awaited even by who does not wait: see `FileStore._passing`."""
+
 _LOG_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
@@ -123,8 +126,10 @@ class FileStore:
         if fd is None:
             return
         self._effect("store.unlock.before", "")
-        with suppress(OSError):  # closing frees the lock whatever becomes of the note about its holder
+        with suppress(OSError):  # the lock is freed whatever becomes of the note about its holder
             os.ftruncate(fd, 0)
+        with suppress(OSError):  # a process that a thread starts just now has a copy of the descriptor, until it executes
+            fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
         self._effect("store.unlock.after", "")
 
@@ -152,9 +157,20 @@ class FileStore:
         deadline = self._clock.monotonic() + max(0.0, timeout)
         while not self._try(fd):
             remaining = deadline - self._clock.monotonic()
-            if remaining <= 0:
+            if remaining <= 0 and (remaining <= -MOMENT or not self._passing(fd)):
                 raise _held(self.location, _lock_info(fd), timeout)
-            self._clock.sleep(min(POLL, remaining))
+            self._clock.sleep(min(POLL, remaining) if remaining > 0 else MOMENT / 100)
+
+    def _passing(self, fd: int) -> bool:
+        """Whether what is in the way is over in a moment: a holder that says its name next, or leaves; or one who only looks."""
+        if os.fstat(fd).st_size == 0:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return True
 
     def _try(self, fd: int) -> bool:
         try:

@@ -19,7 +19,7 @@ from jobform.model.clock import SystemClock
 from jobform.model.values import Json
 from jobform.protocols import Clock, Effect, LockInfo, Store, StoreType, no_effect
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds that a test waits at most for a lock or for another process."""
 
 

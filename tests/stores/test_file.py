@@ -1,10 +1,13 @@
 """The file store beyond the store contract: whose files it trusts, what it leaves behind, who is told to hold its lock."""
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -266,6 +269,80 @@ def test_jobs_do_not_inherit_the_lock(store: Store, tmp_path: Path) -> None:
         child.communicate(b"\n")
 
 
+def test_a_process_that_is_being_started_does_not_keep_the_lock(store: Store, tmp_path: Path) -> None:
+    """Between its fork and its execution it has every descriptor of a command whose other thread gives the lock back."""
+    store.lock(lock_info("first"), 0)
+    waits, goes_on = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(goes_on)
+            os.read(waits, 1)
+        finally:
+            os._exit(0)
+    try:
+        store.unlock()
+        opened(tmp_path, ManualClock()).lock(lock_info("second"), 0)
+    finally:
+        os.close(goes_on)
+        os.close(waits)
+        os.waitpid(child, 0)
+
+
+class BusyClock(ManualClock):
+    """Somebody else does something while one sleeps."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._meanwhile()
+
+
+@contextmanager
+def looked_at(directory: Path) -> Iterator[int]:
+    """What `holder` does, held on to."""
+    fd = os.open(directory / "jobform.state.json.lock", os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def test_who_only_looks_does_not_have_the_lock(store: Store, tmp_path: Path) -> None:
+    """As `holder` does, of the note that a dead holder left."""
+    (tmp_path / "jobform.state.json.lock").write_bytes(b'{"id":"x"}')
+    with looked_at(tmp_path) as fd:
+        mine = opened(tmp_path, BusyClock(lambda: fcntl.flock(fd, fcntl.LOCK_UN)))
+        mine.lock(lock_info("mine"), 0)
+        assert store.holder() == lock_info("mine")
+        mine.unlock()
+    with looked_at(tmp_path), pytest.raises(LockHeldError):
+        store.lock(lock_info("mine"), 0)  # whoever looks for so long was stopped by somebody
+
+
+def test_a_holder_has_a_moment_to_say_who_it_is(store: Store, tmp_path: Path) -> None:
+    note = tmp_path / "jobform.state.json.lock"
+    with locked(store, "first"):
+        text = note.read_bytes()
+        note.write_bytes(b"")
+        with pytest.raises(LockHeldError) as caught:
+            opened(tmp_path, BusyClock(lambda: note.write_bytes(text))).lock(lock_info("second"), 0)
+        assert "`test first` of tester" in finding(caught)[1]
+
+
+def test_a_holder_that_leaves_is_not_told_as_one(store: Store, tmp_path: Path) -> None:
+    """Its note is gone before its lock is."""
+    store.lock(lock_info("first"), 0)
+    (tmp_path / "jobform.state.json.lock").write_bytes(b"")
+    late = opened(tmp_path, BusyClock(store.unlock))
+    late.lock(lock_info("second"), 0)
+    late.unlock()
+
+
 def test_command_inside_a_job_is_told_at_once(store: Store, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from jobform.stores.file import TYPE;"
@@ -277,7 +354,7 @@ def test_command_inside_a_job_is_told_at_once(store: Store, tmp_path: Path) -> N
     )
     with locked(store, "outer"):
         command = [sys.executable, "-c", script, str(tmp_path)]
-        inner = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=30, check=False)
+        inner = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=240, check=False)
     assert inner.returncode == 4
 
 
