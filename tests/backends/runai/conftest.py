@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jobform.backends.runai.type import TYPE
 from jobform.model.clock import SystemClock
 from jobform.model.job import BackendBlock
 from jobform.model.values import Json
-from jobform.protocols import Backend, Mark, Place, Submission, no_effect, timestamp
+from jobform.protocols import Backend, Clock, Mark, Place, Submission, no_effect, timestamp
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.ledger import Entry
@@ -32,6 +32,17 @@ RUNS: dict[str, Json] = {"SANDBOX_QUEUED": "0", "SANDBOX_SECONDS": "inf"}
 WAITS: dict[str, Json] = {"SANDBOX_QUEUED": "inf"}
 
 
+class StillClock(QuickClock):
+    """A moment that a test chose, whatever time it takes."""
+
+    def __init__(self, at: datetime) -> None:
+        super().__init__()
+        self._at = at
+
+    def now(self) -> datetime:
+        return self._at
+
+
 class Desk:
     """One sandbox with what tests ask of it. backend: opens one, with further variables, where None takes one away."""
 
@@ -40,10 +51,10 @@ class Desk:
         self._directory = directory
         self._before = len(list(sandbox.ledger.entries()))
 
-    def backend(self, settings: dict[str, Json] = JOBS, **variables: str | None) -> Any:
+    def backend(self, settings: dict[str, Json] = JOBS, /, clock: Clock | None = None, **variables: str | None) -> Any:
         given = {"HOME": str(self._directory), **self.sandbox.variables, **variables}
         environ = {key: value for key, value in given.items() if value is not None}
-        place = Place(self._directory, QuickClock(), no_effect, environ)
+        place = Place(self._directory, clock or QuickClock(), no_effect, environ)
         opened: Backend = TYPE.open(BackendBlock("gpu", "runai", dict(settings)), place)
         return opened
 
@@ -59,8 +70,10 @@ class Desk:
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """By name."""
-        return {str(job.extra["name"]): job for job in self.sandbox.world("runai").jobs.values()}
+        """By name, as they are now."""
+        world = self.sandbox.world("runai")
+        with world.held():
+            return {str(job.extra["name"]): job for job in world.jobs.values()}
 
     def requests(self, method: str, path: str) -> list[Entry]:
         """What the ledger has of this method and exact path."""
@@ -157,8 +170,11 @@ def submission(env: dict[str, Json] | None = None, **spec: Any) -> Submission:
     return Submission("job", whole, whole)
 
 
-def mark(number: int = 1, *, begun: float | None = None, name: str | None = None, spec: dict[str, Json] | None = None) -> Mark:
-    """Begun so many seconds ago, long ago by default."""
+def mark(
+    number: int = 1, *, begun: float | None = None, now: datetime | None = None, name: str | None = None,
+    spec: dict[str, Json] | None = None,
+) -> Mark:
+    """Begun so many seconds ago, long ago by default. now: since when, if not from this moment."""
     made = make_mark("job", number, lineage="runai")
-    at = made.begun_at if begun is None else timestamp(SystemClock().now() - timedelta(seconds=begun))
+    at = made.begun_at if begun is None else timestamp((now or SystemClock().now()) - timedelta(seconds=begun))
     return Mark(made.address, number, made.token, name or made.name, made.text, at, spec or {})

@@ -1,6 +1,7 @@
 """The job API: whose a job is, and what its absence means."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,24 +20,27 @@ from jobform.protocols import (
 from jobform.sandbox.faults import HTML, Fault, Then
 from jobform.sandbox.process import Command
 from jobform.sandbox.world import Course
-from tests.backends.runai.conftest import Desk, mark, submission, until
+from tests.backends.runai.conftest import Desk, StillClock, mark, submission, until
 
 ONE = "/api/v1/jobs/team-a/.*"
 OTHER = "0" * 16
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def read(backend: Any, ref: Ref) -> Any:
     return backend.read([ref])[ref]
 
 
-def stranger(desk: Desk, name: str, image: str = "python:3.12", age: float = 0.0, **body: Json) -> str:
-    """A job that somebody else made; its id."""
+def stranger(
+    desk: Desk, name: str, image: str = "python:3.12", age: float = 0.0, now: datetime | None = None, **body: Json,
+) -> str:
+    """A job that somebody else made; its id. now: since when it is so old, if not from this moment."""
     world = desk.sandbox.world("runai")
     with world.held():
         run = f"00000000-0000-4000-8000-{len(world.jobs):012d}"
         job = world.add(run, name, {"image": image, "project": "team-a", **body}, Course(0.0, float("inf")), Command(("true",)))
         job.extra = {"api": "jobs", "project": "team-a", "name": name, "ttl": None}
-        job.created -= age
+        job.created = (now.timestamp() if now else job.created) - age
     return run
 
 
@@ -123,10 +127,11 @@ def test_a_chosen_name_that_somebody_has_just_taken_is_refused(desk: Desk) -> No
 
 def test_a_job_that_the_service_calls_otherwise_is_followed(desk: Desk) -> None:
     """Such as one that cuts names: it exists, and forgotten it would be made again."""
-    short = mark().name[:12]
+    asked = mark(begun=0, spec={"image": "python:3.12"})
+    short = asked.name[:12]
     desk.fault(Fault(method="POST", path="/api/v1/jobs", times=1, status=200, body=json.dumps({"name": short})))
     run = stranger(desk, short)
-    ref = desk.backend().submit(submission(), mark(begun=0, spec={"image": "python:3.12"}))
+    ref = desk.backend().submit(submission(), asked)
     assert ref.value == {"project": "team-a", "name": short, "id": run}
 
 
@@ -243,8 +248,8 @@ def test_a_taken_name_that_is_not_listed_is_tried_again(desk: Desk) -> None:
 ])
 def test_when_absence_is_certain(desk: Desk, begun: float, ttl: Json, answer: type) -> None:
     """A ttl is no danger before it can be over, a quarter of an hour for the clocks left out."""
-    asked = mark(begun=begun, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
-    assert isinstance(desk.backend().find([asked])[asked], answer)
+    asked = mark(begun=begun, now=NOW, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
+    assert isinstance(desk.backend(clock=StillClock(NOW)).find([asked])[asked], answer)
 
 
 def test_a_ttl_makes_it_unknown_and_says_why(desk: Desk) -> None:
@@ -306,8 +311,8 @@ def test_an_image_that_was_an_output_is_not_compared(desk: Desk) -> None:
 ])
 def test_the_age_of_a_job_tells_whose_it_is(desk: Desk, name: str | None, begun: float, age: float, verdict: str) -> None:
     """A name that a user chose says less than one that was made for the attempt: the attempt before had it, and anybody may."""
-    asked = mark(name=name, begun=begun, spec={"image": "python:3.12"})
-    stranger(desk, asked.name, age=age)
+    asked = mark(name=name, begun=begun, now=NOW, spec={"image": "python:3.12"})
+    stranger(desk, asked.name, age=age, now=NOW)
     found = desk.backend().find([asked])[asked]
     if verdict == "doubtful":
         assert isinstance(found, Unknown)

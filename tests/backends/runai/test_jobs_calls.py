@@ -196,11 +196,15 @@ def test_a_removal_that_finds_nothing_is_quiet(desk: Desk) -> None:
     until(lambda: read(backend, ref).phase is Phase.SUCCEEDED)
     desk.answer("DELETE", "/api/v1/jobs", {"data": [{"name": mark().name, "ok": False, "error": {"status": 404}}]})
     backend.delete(ref)
+    assert len(desk.requests("DELETE", "/api/v1/jobs")) == 1
 
 
 def test_a_ttl_removes_the_ended_job(desk: Desk) -> None:
     backend = desk.backend()
-    ref = backend.submit(submission(env={"SANDBOX_SECONDS": "0", "SANDBOX_QUEUED": "0"}, ttl="1s"), mark())
+    ref = backend.submit(submission(ttl="1s"), mark())
+    world = desk.sandbox.world("runai")
+    with world.held():
+        world.end(desk.jobs[mark().name])
     until(lambda: isinstance(read(backend, ref), Gone))
 
 

@@ -14,7 +14,7 @@ from jobform.protocols import Absent, Actual, Found, Gone, LogOptions, ReadError
 from jobform.sandbox.faults import HTML, Fault, Then
 from jobform.sandbox.runai_workloads import CLUSTERS
 from jobform.sandbox.world import Course, State
-from tests.backends.runai.conftest import WAITS, WORKLOADS, Desk, mark, submission, until
+from tests.backends.runai.conftest import WAITS, WORKLOADS, Desk, StillClock, mark, submission, until
 
 ROOT = "/api/v1/workloads"
 TRAININGS = f"{ROOT}/trainings"
@@ -121,8 +121,8 @@ def test_many_are_looked_for_in_pages(desk: Desk) -> None:
     (29 * 86400.0, None, Absent), (30 * 86400.0, None, Unknown), (10.0, "10s", Unknown),
 ])
 def test_when_absence_is_certain(desk: Desk, begun: float, ttl: str | None, answer: type) -> None:
-    asked = mark(begun=begun, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
-    assert isinstance(desk.backend(WORKLOADS).find([asked])[asked], answer)
+    asked = mark(begun=begun, now=NOW, spec={"image": "a", **({"ttl": ttl} if ttl else {})})
+    assert isinstance(desk.backend(WORKLOADS, clock=StillClock(NOW)).find([asked])[asked], answer)
 
 
 @pytest.mark.parametrize("body", [{}, {"workloadId": None}, {"workloadId": "../../x"}, {"workloadId": 7}, [], None, "x"])
