@@ -18,7 +18,7 @@ class Aws:
     """A server on a port of 127.0.0.1 that is there from the start and begins its work with the first connection.
 
     To load moto takes longer than everything else in the sandbox, and most commands never need it. What it keeps is one for the
-    whole process; it is empty again when the server stops.
+    whole process; it is empty again when the last server that has begun stops.
     """
 
     def __init__(self, buckets: Sequence[str] = ()) -> None:
@@ -53,19 +53,18 @@ class Aws:
     def _serve(self) -> None:
         with self._socket:
             select.select([self._socket.fileno(), self._wake[0]], [], [])
-            if not self._begin():
+            if self._stopped:
                 return
-            assert self._server is not None
-            try:
-                self._server.serve_forever(poll_interval=0.05)
-            finally:
-                self._server.server_close()
-                _forget()
+            with _KEPT:
+                if self._begin():
+                    assert self._server is not None
+                    try:
+                        self._server.serve_forever(poll_interval=0.05)
+                    finally:
+                        self._server.server_close()
 
     def _begin(self) -> bool:
         """Load moto; False when nobody wants it any more."""
-        if self._stopped:
-            return False
         from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
         from moto.s3.models import s3_backends
@@ -76,9 +75,10 @@ class Aws:
                 """Nothing: standard error is the user's."""
 
         s3 = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
-        for bucket in self._buckets:
-            if bucket not in s3.buckets:  # of another sandbox in this process
-                s3.create_bucket(bucket, "us-east-1")
+        with _KEPT.lock:
+            for bucket in self._buckets:
+                if bucket not in s3.buckets:  # of another sandbox in this process
+                    s3.create_bucket(bucket, "us-east-1")
         app = DomainDispatcherApplication(create_backend_app)
         host, port = self._socket.getsockname()
         server = make_server(host, port, app, threaded=True, request_handler=Quiet, fd=self._socket.fileno())
@@ -90,7 +90,24 @@ class Aws:
         return True
 
 
-def _forget() -> None:
-    from moto.moto_api._internal.models import moto_api_backend
+class _Kept:
+    """What moto keeps: a context for as long as one of the servers wants it."""
 
-    moto_api_backend.reset()
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._count = 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self._count += 1
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        from moto.moto_api._internal.models import moto_api_backend
+
+        with self.lock:
+            self._count -= 1
+            if not self._count:
+                moto_api_backend.reset()
+
+
+_KEPT = _Kept()

@@ -1,6 +1,7 @@
 """All sandboxed services together: started, found by their variables, stopped."""
 
 import threading
+import traceback
 from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -99,6 +100,9 @@ class Sandbox:
 
     def _tick(self) -> None:
         while not self._stopped.wait(_TICK):
-            for server in self.servers.values():
-                with server.world.held():
-                    pass
+            for name, server in self.servers.items():
+                try:
+                    with server.world.held():
+                        pass
+                except Exception:  # noqa: BLE001  # as in an answer: told where it is looked for, and time goes on
+                    self.ledger.write(event="bug", service=name, path="", trace=traceback.format_exc(limit=-6))

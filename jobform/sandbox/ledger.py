@@ -48,6 +48,9 @@ class Ledger:
                 yield entry
 
     def close(self) -> None:
-        if self._file:
-            with suppress(OSError):  # told already: there is nothing in it that was not flushed
-                self._file.close()
+        """What is written from now on, by a request that is still being answered, is kept in memory alone."""
+        with self._lock:
+            file, self._file = self._file, None
+            if file:
+                with suppress(OSError):  # told already: there is nothing in it that was not flushed
+                    file.close()

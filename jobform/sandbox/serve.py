@@ -45,7 +45,10 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        self.shutdown()
+        """Quiet for one that never started."""
+        if self._thread.is_alive():
+            self.shutdown()
+            self._thread.join()
         self.server_close()
         self.world.stop()
 

@@ -219,8 +219,8 @@ class World:
             self._later(job, State.SUCCEEDED, self.now() + 0.02)
             return
         job.output.append((at, job.course.log))
-        self.changed(job)
         self._later(job, State.SUCCEEDED, at + job.course.running / self._speed)
+        self.changed(job)
 
     def _finish(self, job: Job, at: float, now: float) -> None:
         if job.process is None:
@@ -230,9 +230,9 @@ class World:
             job.output += printed
             job.exit = job.process.exit
             if job.exit is None:
+                self._later(job, State.SUCCEEDED, now + 0.02)
                 if printed:
                     self.changed(job)
-                self._later(job, State.SUCCEEDED, now + 0.02)
                 return
         self._end(job, State.FAILED if job.exit else State.SUCCEEDED, at)
 

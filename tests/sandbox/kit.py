@@ -34,7 +34,7 @@ def call(
     headers = {"Authorization": f"Bearer {key}"} | ({"Content-Type": kind} if data is not None else {})
     request = urllib.request.Request(url + path, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return Said(answer.status, answer.read(), answer.headers.get("Content-Type", ""))
     except urllib.error.HTTPError as error:
         with error:

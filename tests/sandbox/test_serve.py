@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from jobform.model.values import Json
+from jobform.sandbox.faults import Faults
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.ledger import Ledger
+from jobform.sandbox.serve import Server
 from jobform.sandbox.wire import Call, Refused, Reply
-from jobform.sandbox.world import Course
+from jobform.sandbox.world import Course, Job, World
 from tests.sandbox.kit import JOB, JOBS, call
 from tests.sandboxed import assert_never_two_live, assert_no_bugs, attempt_of
 
@@ -163,27 +165,30 @@ def test_a_sandbox_that_cannot_start_leaves_nothing(monkeypatch: pytest.MonkeyPa
             raise RuntimeError("no")
 
     monkeypatch.setattr("jobform.sandbox.host.services", lambda only: [Broken(), Failing()])
-    before = threading.active_count()
+    before = set(threading.enumerate())
     running = Sandbox()
     with pytest.raises(RuntimeError, match="no"), running:
         pass
-    assert threading.active_count() == before
-    port = running.servers["broken"].server_address[1]
-    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
-        pass
+    assert set(threading.enumerate()) <= before
+    assert running.servers["broken"].socket.fileno() == -1, "closed"
 
 
 def test_nothing_is_left_when_it_ends() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with Sandbox(only=frozenset({NAME})) as running:
-        port = running.servers[NAME].server_address[1]
         assert call(running.servers[NAME].url, "POST", body=JOB).status == 200
-    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
-        pass
+    assert running.servers[NAME].socket.fileno() == -1, "closed"
     ends = time.monotonic() + 60
-    while threading.active_count() > before and time.monotonic() < ends:
+    while left := set(threading.enumerate()) - before:  # the thread that gave the answer
+        assert time.monotonic() < ends, left
         time.sleep(0.01)
-    assert threading.active_count() == before
+
+
+def test_a_server_that_never_started_can_be_stopped() -> None:
+    """As when there are no more threads to be had: to wait for its end would be for ever."""
+    server = Server(Broken(), World("broken", Ledger()), Faults())
+    server.stop()
+    assert server.socket.fileno() == -1, "closed"
 
 
 def test_time_goes_on_when_nobody_asks(sandbox: Sandbox) -> None:
@@ -195,6 +200,22 @@ def test_time_goes_on_when_nobody_asks(sandbox: Sandbox) -> None:
     while not any(each["state"] == "succeeded" for each in sandbox.ledger.entries("state")):
         assert time.monotonic() < ends
         time.sleep(0.01)
+
+
+def test_a_fault_of_the_sandbox_while_nobody_asks_is_found_and_time_goes_on(sandbox: Sandbox) -> None:
+    def fail(_job: Job) -> None:
+        raise KeyError("missing")
+
+    world = sandbox.world(NAME)
+    with world.held():
+        world.changed = fail
+        world.add("a", "", {}, Course(0.0, 1.0))
+    ends = time.monotonic() + 60
+    while not any(each["state"] == "succeeded" for each in sandbox.ledger.entries("state")):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    with pytest.raises(AssertionError, match="KeyError: 'missing'"):
+        assert_no_bugs(sandbox.ledger.entries())
 
 
 def mark(attempt: int) -> str:

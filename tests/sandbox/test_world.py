@@ -193,6 +193,16 @@ def test_nothing_begins_once_it_has_stopped(tmp_path: Path) -> None:
     assert (job.state, job.process) == (State.QUEUED, None)
 
 
+def test_what_comes_after_the_end_of_a_ledger_is_in_memory_alone(tmp_path: Path) -> None:
+    """A request that is still being answered when the servers stop."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.close()
+    ledger.write(event="x", service="svc")
+    ledger.close()
+    assert ([each["event"] for each in ledger.entries()], ledger.lost) == (["x"], "")
+    assert (tmp_path / "ledger.jsonl").read_text() == ""
+
+
 def test_a_ledger_whose_file_fails_goes_on_without_it() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
