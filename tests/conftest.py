@@ -84,7 +84,7 @@ def jobform(bin_directory: Path, tmp_path: Path) -> Jobform:
     """`jobform(*arguments, cwd=..., env=...)` runs the command to its end, both streams kept, the exit code not checked."""
 
     def run(
-        *arguments: str, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, timeout: float = 120, stdin: str = "",
+        *arguments: str, cwd: Path = tmp_path, env: Mapping[str, str] | None = None, timeout: float = 280, stdin: str = "",
     ) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(bin_directory / "jobform"), *arguments], cwd=cwd, env=os.environ | dict(env or {}), timeout=timeout,

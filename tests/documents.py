@@ -63,7 +63,7 @@ def commands(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def run(block: Block, directory: Path, environ: Mapping[str, str], *, timeout: float = 120) -> str:
+def run(block: Block, directory: Path, environ: Mapping[str, str], *, timeout: float = 280) -> str:
     """The block's text with what was really printed."""
     asked = [command for command, _ in commands(block.text)]
     steps = (f"printf '{SEPARATOR}'\n{command}\ncode=$?; [ $code = 0 ] || exit $code\n" for command in asked)
@@ -94,7 +94,7 @@ class Play:
     document: Path
     home: Path
     plain: Callable[[str], str] = str
-    timeout: float = 120
+    timeout: float = 280
 
     def group(self, found: list[Block], directory: Path, environ: Mapping[str, str]) -> list[tuple[Block, str, str]]:
         """Runs one group in its directory, which exists: each block that printed something else, that, and the diff."""

@@ -79,15 +79,20 @@ def difference(expected: str, printed: str, name: str) -> str:
     )
 
 
-def shell(script: str, directory: Path, environ: Mapping[str, str], timeout: float = 120) -> tuple[int, str]:
+def shell(script: str, directory: Path, environ: Mapping[str, str], timeout: float = 280) -> tuple[int, str]:
     """The exit code of a bash script and what it printed on both streams, in the order of printing.
 
     The text goes through a file: a pipe would stay open for as long as a job that the script left running.
     """
     with tempfile.TemporaryFile() as output:
-        process = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script], cwd=directory, env=dict(environ), stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, timeout=timeout,
-        )
+        try:
+            code = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script], cwd=directory, env=dict(environ), stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, timeout=timeout,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = None
         output.seek(0)
-        return process.returncode, output.read().decode("utf-8", "backslashreplace")
+        text = output.read().decode("utf-8", "backslashreplace")
+        assert code is not None, f"not over after {timeout:g} s:\n{text}"
+        return code, text

@@ -13,8 +13,8 @@ from jobform.model.values import Json
 from jobform.protocols import Actual, Backend, Found, Gone, Mark, ReadError, Ref, Submission, Unknown
 from jobform.testing.marks import make_mark
 
-PATIENCE = 30.0
-"""Seconds that a test waits at most for a change of state."""
+PATIENCE = 120.0
+"""Seconds that a test waits at most for a change of state: tells a hang from a busy machine."""
 
 
 class Wish(StrEnum):

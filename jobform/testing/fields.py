@@ -96,7 +96,7 @@ SETTINGS: dict[str, Json] = {
             "enum": ["idempotent", "always_creates"],
             "description": "Whether a second request with the same mark gives the same run (the default) or a second one.",
         },
-        "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds for each request; 10 if left out."},
+        "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds for each request; 120 if left out."},
         "page": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "Runs per page of a list; 100 if left out."},
         "window": {
             "type": "number", "minimum": 0,

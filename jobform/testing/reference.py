@@ -76,7 +76,7 @@ class ReferenceType:
         settings = block.settings
         url = settings.get("url")
         if isinstance(url, str):
-            page, timeout = settings.get("page", 100), settings.get("timeout", 10.0)
+            page, timeout = settings.get("page", 100), settings.get("timeout", 120.0)
             assert isinstance(page, int)
             assert isinstance(timeout, int | float)
             wire = Wire(url, timeout, place.clock, str(settings.get("api_key", "")))

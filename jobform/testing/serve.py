@@ -43,7 +43,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 30
+    timeout = 300
 
     def do_GET(self) -> None:
         self._serve()
@@ -189,7 +189,7 @@ def _until_orphaned(server: _Server, idle: float) -> None:
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m jobform.testing.serve", description="The reference service on loopback.")
     parser.add_argument("--ledger", type=Path, help="a file that gets every entry as a JSON line")
-    parser.add_argument("--idle", type=float, default=300.0, help="seconds without a request after which it ends (300)")
+    parser.add_argument("--idle", type=float, default=86_400.0, help="seconds without a request after which it ends (a day)")
     options = parser.parse_args(None if arguments is None else list(arguments))
     server = _Server(Ledger(options.ledger))
     sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}) + "\n")

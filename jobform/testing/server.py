@@ -18,10 +18,11 @@ from jobform.testing.ledger import Entry
 class ReferenceServer:
     """A running server process; a context manager. Everything but `url` may be called from any thread.
 
-    ledger: a file that also gets every entry. idle: seconds without a request after which the server ends by itself.
+    ledger: a file that also gets every entry. idle: seconds without a request after which the server ends by itself, should
+    nothing tell it that its parent has: a session of tests may do something else for long.
     """
 
-    def __init__(self, ledger: Path | None = None, idle: float = 300.0) -> None:
+    def __init__(self, ledger: Path | None = None, idle: float = 86_400.0) -> None:
         command = [sys.executable, "-m", "jobform.testing.serve", "--idle", str(idle)]
         command += ["--ledger", str(ledger)] if ledger else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own module
@@ -30,7 +31,7 @@ class ReferenceServer:
         if not line:
             raise RuntimeError(f"the reference server did not start, exit code {self._process.wait()}")
         self.url = str(json.loads(line)["url"])
-        self._wire = Wire(self.url, 30.0, SystemClock())
+        self._wire = Wire(self.url, 120.0, SystemClock())
 
     @property
     def pid(self) -> int:
@@ -68,7 +69,7 @@ class ReferenceServer:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(5)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -32,12 +32,10 @@ path.write_text(text.replace(old, new))' "$@"
   printf '\n# %s: %s\n' "$1" "${3:-"($2 removed)"}"
 }
 steps_until() {  # what a timer would do, until a job has written this file
-  for _ in {1..300}; do [[ -e $1 ]] && return; command jobform advance >steps.log 2>&1 || true; sleep 0.1; done
-  cat steps.log; return 1
+  until [[ -e $1 ]]; do command jobform advance >steps.log 2>&1 || true; sleep 0.1; done
 }
 await() {  # a file that a job writes
-  for _ in {1..600}; do [[ -e $1 ]] && return; sleep 0.05; done
-  printf 'no %s after half a minute\n' "$1"; return 1
+  until [[ -e $1 ]]; do sleep 0.05; done
 }
 """
 

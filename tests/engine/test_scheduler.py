@@ -34,7 +34,7 @@ def test_no_more_calls_than_parallelism_are_in_flight(lab: Lab) -> None:
             if most[0] == 3:
                 gate.set()
         if moment == "before":
-            gate.wait(5)
+            gate.wait(120)
 
     lab.calls.on = watch
     lab.write(many(12))

@@ -58,7 +58,7 @@ def test_sweep_notices_when_intents_are_not_recorded_first(tmp_path: Path, warm:
     """Where every request makes a run, the journalled intent is all that prevents a second one: without it there are two."""
     found = []
     for broken in (False, True):
-        scene = ServerScene.make(tmp_path / f"broken-{broken}", warm, 1, server, "always_creates", seconds=5.0)
+        scene = ServerScene.make(tmp_path / f"broken-{broken}", warm, 1, server, "always_creates", seconds=3600)
         killed = scene.apply(hook=Hook(at=1, name="backend.submit.after", unrecorded_intents=broken))
         assert killed.exit == KILLED, killed
         scene.apply("--detach")

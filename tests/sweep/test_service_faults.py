@@ -95,7 +95,7 @@ def test_runs_that_the_service_forgot_are_not_made_again(scene: ServerScene) -> 
 def test_other_scope_stops_everything_while_something_runs(tmp_path: Path, warm: Warm, server: ReferenceServer) -> None:
     """F49: what another place does not have is not gone."""
     server.faults()
-    scene = ServerScene.make(tmp_path / "project", warm, 4, server, "always_creates", seconds=60)
+    scene = ServerScene.make(tmp_path / "project", warm, 4, server, "always_creates", seconds=3600)
     assert scene.apply("--detach").exit == 0
     before = len(mutations(scene.entries()))
     for uid in ("another", None):
