@@ -23,9 +23,10 @@ def main() -> None:
     os.chdir("/")
     os.closerange(3, END_OF_FILES)  # whatever the command had inherited: a launcher must not keep a pipe of a CI runner open
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what came while it was blocked is forgotten so; the default would end us by it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for launchers: the kernel forgets them by itself
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()  # a launcher makes no garbage worth collecting, and looking for it would unshare its memory
     gc.freeze()
     connection = socket.socket(fileno=0)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from jobform.backends.local import starter
 from jobform.backends.local.facts import system_facts
 from jobform.model.errors import BackendError
 from jobform.model.state import Phase
 from jobform.protocols import Absent, Found, Mark, ReadError, Ref
-from tests.backends.local.world import World, alive, finish, job, make_mark, now, reach, shell, until
+from tests.backends.local.world import PATIENCE, World, alive, finish, job, make_mark, now, reach, shell, until
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,12 +36,13 @@ def effect(name, address):
     if name == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 if then == "race":
+    (world.project / f"ready-{os.getpid()}").touch()
     while not (world.project / "start").exists():
-        pass
+        time.sleep(0)
 world.open(effect=effect).submit(shell("echo $$ >> ledger; while [ ! -e on ]; do sleep 0.01; done"), make_mark("job"))
 print(*points, sep=",", flush=True)
 if then == "stay":
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -82,9 +84,9 @@ def test_a_command_killed_anywhere_in_a_submission_leaves_one_run_or_none(world:
 
 def test_many_commands_that_submit_the_same_run_at_once_make_one_process(world: World) -> None:
     commands = [subprocess.Popen(command(world, then="race"), env=environ(), stdout=subprocess.DEVNULL) for _ in range(6)]
-    time.sleep(0.5)
+    until(lambda: len(list(world.project.glob("ready-*"))) == 6)
     (world.project / "start").touch()
-    assert [process.wait(30) for process in commands] == [0] * 6
+    assert [process.wait(PATIENCE) for process in commands] == [0] * 6
     (world.project / "on").touch()
     backend, mark = world.open(), make_mark("job")
     found = backend.find([mark])[mark]
@@ -114,7 +116,7 @@ def test_jobs_survive_control_c(world: World) -> None:
         process.stdout.readline()
         until(lambda: ledger(world))
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(30)
+        process.wait(PATIENCE)
     assert_goes_on(world)
 
 
@@ -137,6 +139,12 @@ def assert_goes_on(world: World) -> None:
     assert reach(backend, found.ref).phase is Phase.SUCCEEDED
 
 
+def test_control_c_while_the_spawner_starts_does_not_end_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal is blocked until the spawner has a session of its own, and must not be met when it is let through."""
+    monkeypatch.setattr(starter, "PROGRAM", f"import os, signal; os.kill(os.getpid(), signal.SIGINT); {starter.PROGRAM}")
+    assert finish(world.open(), job("true")).phase is Phase.SUCCEEDED
+
+
 def test_the_spawner_may_die_at_any_time(world: World) -> None:
     backend, mark = world.open(), make_mark("first")
     first = backend.submit(shell("while [ ! -e on ]; do sleep 0.01; done", address="first"), mark)
@@ -150,7 +158,7 @@ def test_the_spawner_may_die_at_any_time(world: World) -> None:
 
 def test_the_spawner_ends_with_its_command(world: World) -> None:
     backend, mark = world.open(), make_mark("job")
-    ref = backend.submit(shell("exec sleep 60"), mark)
+    ref = backend.submit(shell("exec sleep 600"), mark)
     stat = Path(f"/proc/{world.launcher(mark)}/stat").read_text()
     spawner = int(stat.rpartition(")")[2].split()[1])
     assert alive(spawner)
@@ -191,7 +199,7 @@ def test_an_orphan_is_stopped_even_when_the_canceller_ends_at_once(world: World)
 
 def test_a_run_whose_launcher_died_while_it_waited_never_started(world: World) -> None:
     backend, mark = world.open(max_parallel=1), make_mark("waits")
-    blocker = backend.submit(shell("exec sleep 60", address="blocker"), make_mark("blocker"))
+    blocker = backend.submit(shell("exec sleep 600", address="blocker"), make_mark("blocker"))
     reach(backend, blocker, Phase.RUNNING)
     ref = backend.submit(shell("touch ran"), mark)
     os.kill(world.launcher(mark), signal.SIGKILL)
@@ -232,7 +240,7 @@ class OtherBoot:
 def abandoned(world: World) -> tuple[Ref, int]:
     """A run without a launcher whose process still lives."""
     backend, mark = world.open(), make_mark("job")
-    ref = backend.submit(shell("touch up; exec sleep 60"), mark)
+    ref = backend.submit(shell("touch up; exec sleep 600"), mark)
     kill_launcher(world, mark)
     pid = world.record(mark, "start.json")["pid"]
     assert isinstance(pid, int)
@@ -264,10 +272,10 @@ def test_a_strangers_process_with_the_same_number_is_never_touched(world: World)
 
 def test_a_stranger_with_the_launchers_number_is_not_woken(world: World) -> None:
     backend, mark = world.open(), make_mark("job")
-    ref = backend.submit(shell("exec sleep 60"), mark)
+    ref = backend.submit(shell("exec sleep 600"), mark)
     reach(backend, ref, Phase.RUNNING)
     time.sleep(0.05)  # start times count in 10 ms: whoever reuses a number comes later than that
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "600"]) as stranger:
         lock = world.proof(mark).lock
         real = lock.read_bytes()
         lock.write_text(json.dumps(json.loads(real) | {"pid": stranger.pid}))

@@ -24,6 +24,12 @@ LISTED = f"0, GPU-aaaa1111-0000, {H100}\n1, GPU-bbbb2222-0000, {A100}\n2, GPU-cc
 Install = Callable[..., dict[str, str]]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take long to run a script of one line."""
+    monkeypatch.setattr(gpus, "TIME_LIMIT", 200.0)
+
+
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
     """Put a program called nvidia-smi in front of PATH; it notes every call. Gives the environment."""
@@ -143,18 +149,18 @@ def test_a_tool_in_a_relative_place_is_not_run(
 def test_a_tool_that_hangs_is_given_up(world: World, install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """And so is one whose child keeps its output open."""
     monkeypatch.setattr(gpus, "TIME_LIMIT", 0.3)
-    backend = world.open(environ=install(script="sleep 5 & sleep 5"))
+    backend = world.open(environ=install(script="sleep 100 & sleep 100"))
     begun = time.monotonic()
     with pytest.raises(BackendError, match=r"gave no answer within 0\.3 seconds"):
         backend.submit(gpu_job(1), make_mark("job"))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 90
 
 
 def test_a_child_that_keeps_the_output_open_does_not_matter(install: Install) -> None:
     begun = time.monotonic()
-    seen = gpus.discover(install(script="sleep 30 & echo '0, GPU-1, A'"))
+    seen = gpus.discover(install(script="sleep 100 & echo '0, GPU-1, A'"))
     assert [gpu.name for gpu in seen.gpus] == ["A"]
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 90
 
 
 @pytest.mark.parametrize(("variable", "found"), [
@@ -185,7 +191,7 @@ def test_it_is_asked_again_only_for_another_environment(install: Install, tmp_pa
 
 def test_status_says_how_many_are_free(world: World, install: Install) -> None:
     backend = world.open(environ=install())
-    first = backend.submit(gpu_job(2, script="exec sleep 60", address="first"), make_mark("first"))
+    first = backend.submit(gpu_job(2, script="exec sleep 600", address="first"), make_mark("first"))
     reach(backend, first, Phase.RUNNING)
     second = backend.submit(gpu_job(2, address="second"), make_mark("second"))
     assert now(backend, second).detail == "waiting for a slot: 7 of 8 free, and for 2 GPUs: 1 of 3 free"

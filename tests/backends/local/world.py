@@ -19,7 +19,8 @@ from jobform.model.state import ENDED, Phase
 from jobform.protocols import Actual, Effect, Mark, Place, Ref, Submission, no_effect
 from jobform.testing.marks import make_mark
 
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds: tells a hang from a busy machine."""
 
 
 class World:
