@@ -1,11 +1,13 @@
-"""Durations and quantities as people write them."""
+"""Durations and quantities as people write them, and pauses between calls."""
 
+import random
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobform.engine.calls import Failed, pause_after
 from jobform.model.units import DURATION_PATTERN, QUANTITY_PATTERN, parse_duration, parse_quantity, plain_number
 
 
@@ -72,3 +74,16 @@ def test_plain_numbers() -> None:
     assert str(plain_number(-0.0)) == "0"
     assert plain_number(0.1) == 0.1
     assert isinstance(plain_number(1e300), float)
+
+
+def test_pauses_differ_and_change_nobodys_numbers() -> None:
+    """A thread that waits, while others draw: and a seed that somebody sets does not make all commands wait alike."""
+    before = random.getstate()
+    pauses = set()
+    for _ in range(5):
+        random.seed(1)
+        seeded = random.getstate()
+        pauses.add(pause_after(Failed("busy", retryable=True), 1))
+        assert random.getstate() == seeded
+    random.setstate(before)
+    assert len(pauses) > 1

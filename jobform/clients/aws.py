@@ -5,7 +5,6 @@ asked knows whether doing it twice is as good as once. A call that surely had no
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from jobform.clients.aws_errors import EXPIRED, AwsError, Context, check_answer,
 from jobform.clients.aws_session import open_session
 from jobform.clients.gate import Gate, Pace
 from jobform.clients.hosts import base_url
+from jobform.model.clock import SPREAD
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.model.version import VERSION
@@ -101,7 +101,7 @@ class Aws:
                 return self._call(service, operation, parameters, deadline, changing=False)
             except AwsError as error:
                 tries += 1
-                pause = error.retry_after or min(8.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+                pause = error.retry_after or min(8.0, 0.25 * 2**tries) * SPREAD.uniform(0.5, 1.0)
                 enough = tries >= _TRIES and not error.throttled
                 if not error.retryable or enough or self._clock.monotonic() + pause >= deadline:
                     raise

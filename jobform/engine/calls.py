@@ -1,6 +1,5 @@
 """One mutating call: made in a worker, answered with what is certain about it afterwards."""
 
-import random
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -8,6 +7,7 @@ from datetime import timedelta
 
 from jobform.engine.body import Body
 from jobform.engine.refresh import mark_of
+from jobform.model.clock import SPREAD
 from jobform.model.errors import BackendError, Started
 from jobform.model.state import Intent, Op
 from jobform.protocols import (
@@ -164,7 +164,7 @@ def pause_after(failed: Failed, tries: int) -> timedelta | None:
     """How long to wait before a call that has failed so many times is made again; None: this command does not make it again."""
     if not failed.retryable or failed.untidy or tries >= TRIES:
         return None
-    pause = min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, no secret
+    pause = min(30.0, 0.5 * 2**tries) * SPREAD.uniform(0.5, 1.0)
     return timedelta(seconds=max(pause, min(failed.retry_after, LONGEST_PAUSE)))
 
 

@@ -5,7 +5,6 @@ asked by GET, because a cache can be behind.
 """
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from jobform.backends.kubernetes.site import uid_of
 from jobform.clients.kube.client import KubeClient
 from jobform.clients.kube.errors import KubeError, refusal
 from jobform.clients.kube.wire import Query, Stream
+from jobform.model.clock import SPREAD
 from jobform.model.values import Json
 
 _LIFE = 280
@@ -163,7 +163,7 @@ class _Cache(Generic[T]):
                     told = error.retry_after
                 if failures > 1 or told:
                     rest = told or min(_LONGEST_REST, 0.1 * 2 ** min(failures, 10))
-                    self._stop.wait(rest * (1 + random.random() / 4))  # noqa: S311  # spreads calls, keeps no secret
+                    self._stop.wait(rest * (1 + SPREAD.random() / 4))
         finally:
             self._out_of_sync(self.failure)
 

@@ -1,7 +1,6 @@
 """The client of one API server: patience, credentials and pages around `Wire`."""
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from jobform.clients.kube.login import Login, log_in
 from jobform.clients.kube.settings import KubeSettings
 from jobform.clients.kube.wire import Answer, Query, Request, Stream, Wire
 from jobform.clients.text import short
-from jobform.model.clock import SystemClock
+from jobform.model.clock import SPREAD, SystemClock
 from jobform.model.values import Json
 from jobform.protocols import Clock
 
@@ -196,7 +195,7 @@ class KubeClient:
         if not error.retryable or not (repeatable or no_effect) or (error.status != 429 and tries >= limit):
             raise error
         pause = error.retry_after or min(8.0, 0.25 * 2 ** (tries - 1))
-        pause *= 1 + random.random() / 4  # noqa: S311  # spreads calls, keeps no secret
+        pause *= 1 + SPREAD.random() / 4
         if self._clock.monotonic() + pause >= deadline:
             raise error
         if error.status == 429 or error.retry_after:

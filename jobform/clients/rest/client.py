@@ -6,7 +6,6 @@ it twice is as good as once, and looks up what an unclear answer left behind. A 
 
 import json
 import logging
-import random
 import ssl
 import threading
 import weakref
@@ -23,6 +22,7 @@ from jobform.clients.hosts import Base, is_loopback, proxy_for
 from jobform.clients.rest.answer import TooLargeError, decoded, parsed
 from jobform.clients.retry_after import retry_after
 from jobform.clients.text import excerpt, short
+from jobform.model.clock import SPREAD
 from jobform.model.errors import BackendError
 from jobform.model.values import Json
 from jobform.model.version import VERSION
@@ -181,7 +181,7 @@ class Rest:
                 return self._identified(lambda: attempt(request, deadline))
             except RestError as error:
                 tries += 1
-                pause = error.retry_after or min(8.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+                pause = error.retry_after or min(8.0, 0.25 * 2**tries) * SPREAD.uniform(0.5, 1.0)
                 enough = tries >= _TRIES and error.status != 429
                 if not error.retryable or enough or self._clock.monotonic() + pause >= deadline:
                     raise
