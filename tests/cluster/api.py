@@ -18,6 +18,8 @@ Object = dict[str, Any]
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+PASSING = (404, 409, 429, 500, 503, 504)
+"""What a played controller is answered in passing: the object has gone or changed, or the server is busy. The next round sees."""
 
 
 class ApiFailure(Exception):
@@ -104,10 +106,11 @@ class Api:
 
     def raw(
         self, method: str, path: str, body: object = None, *, query: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = "application/json", accept: str = "",
     ) -> tuple[int, bytes]:
         """Status and bytes of one call, whatever the status is."""
         headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
+        headers |= {"Accept": accept} if accept else {}
         url = self.access.server + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         answer = self._pool.request(method, url, body=content, headers=headers | {"Content-Type": content_type})
@@ -156,7 +159,15 @@ class Api:
     def delete(self, path: str, policy: str = "Background") -> Object:
         return self.call("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy})
 
-    def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 60.0, what: str = "") -> Object:
+    def remove(self, path: str) -> None:
+        """The same, quiet if it is gone already: who else removes it may be first."""
+        try:
+            self.delete(path)
+        except ApiFailure as failure:
+            if failure.status != 404:
+                raise
+
+    def wait(self, path: str, until: Callable[[Object | None], bool], *, timeout: float = 120.0, what: str = "") -> Object:
         """Asks for the object at `path` until `until(object or None)` holds, and returns it ({} for None).
 
         A server that is busy (429, as one that prepares the storage of a new kind is, or 5xx) is asked again.

@@ -10,7 +10,9 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,12 +23,15 @@ from tests.cluster.policy import ENVIRON, available
 from tests.cluster.proxy import Proxy
 
 SHARED = pytest.StashKey[Cluster]()
+LAST_END = 120.0
+"""Seconds that a cluster which is about to end is waited for."""
+
 
 def shared(session: pytest.Session) -> Cluster:
     """The cluster of this test session: the same for every worker, and for every conftest that has the fixture."""
     if SHARED not in session.stash:
         session.stash[SHARED] = cluster = _open()
-        session.addfinalizer(cluster.close)
+        session.addfinalizer(lambda: _close(cluster))
     return session.stash[SHARED]
 
 
@@ -39,13 +44,29 @@ def _open() -> Cluster:
     run = ENVIRON.get("PYTEST_XDIST_TESTRUNUID") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())
     name = hashlib.sha256(f"{run} {os.getuid()}".encode()).hexdigest()[:12]
     directory = Path(tempfile.gettempdir()) / f"jobform-cluster-{name}"
+    with _alone():
+        try:
+            return Cluster.join(directory)
+        except OSError:  # none runs: we are the first, or its last holder was killed and it is still being removed
+            ends = time.monotonic() + LAST_END
+            while directory.exists() and time.monotonic() < ends:
+                time.sleep(0.1)
+            return launch(directory, assets, ENVIRON)
+
+
+def _close(cluster: Cluster) -> None:
+    """Alone, so that whoever comes next finds the cluster either held or gone."""
+    with _alone():
+        cluster.close()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other worker takes hold of the shared cluster, or lets go of it, meanwhile."""
     lock = os.open(Path(__file__).parent, os.O_RDONLY)  # a folder can be locked as well, and nothing has to be cleaned up
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            return Cluster.join(directory)
-        except OSError:  # none runs: we are the first
-            return launch(directory, assets, ENVIRON)
+        yield
     finally:
         os.close(lock)
 

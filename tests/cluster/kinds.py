@@ -1,11 +1,14 @@
 """Job-like kinds whose controllers are not here: they are declared with an open schema, and the test writes their status."""
 
+import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from tests.cluster.api import MERGE, Api, Object
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -57,6 +60,28 @@ def declare(api: Api, *kinds: Declared) -> None:
     for kind in kinds:
         api.wait(f"{CRDS}/{kind.plural}.{kind.group}", _established, what=f"{kind.kind} to be served")
         api.wait(kind.path("default"), bool, what=f"{kind.kind} to be listed")
+        await_discovery(api, kind)
+
+
+def await_discovery(api: Api, kind: Declared, *, served: bool = True) -> None:
+    """Until the server says that it serves the kind, or no longer does: it takes a moment longer than that it does so."""
+    ends = time.monotonic() + 120
+    while _discovered(api, kind) != served:
+        assert time.monotonic() < ends, f"{kind.kind} of {kind.api} is still {'not' if served else ''} told of"
+        time.sleep(0.05)
+
+
+def _discovered(api: Api, kind: Declared) -> bool:
+    found = json.loads(api.raw("GET", "/apis", accept=AGGREGATED)[1])
+    if found.get("kind") != "APIGroupDiscoveryList":  # of an older server: told for each version alone
+        listed = api.maybe(f"/apis/{kind.api}") or {"resources": []}
+        return any(resource["name"] == kind.plural for resource in listed["resources"])
+    return any(
+        resource["resource"] == kind.plural
+        for group in found["items"] if group["metadata"]["name"] == kind.group
+        for version in group["versions"] if version["version"] == kind.version
+        for resource in version.get("resources") or ()
+    )
 
 
 def _established(found: Any) -> bool:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from tests.cluster.api import Api, ApiFailure, Object
+from tests.cluster.api import PASSING, Api, ApiFailure, Object
 from tests.cluster.cluster import Cluster
 from tests.cluster.kinds import Declared, declare
 
@@ -123,8 +123,8 @@ class Kueue:
         self.stop()
 
     def workload(self, job: str) -> Object | None:
-        """The Workload of the Job of this name."""
-        loads = self._api.items(WORKLOAD.path(self.namespace))
+        """The Workload of the Job of this name; not one that an earlier Job of the name has left."""
+        loads = [it for it in self._api.items(WORKLOAD.path(self.namespace)) if "deletionTimestamp" not in it["metadata"]]
         return next((it for it in loads if it["metadata"]["ownerReferences"][0]["name"] == job), None)
 
     def evict(self, job: str, reason: str = "Preempted", message: str = "Preempted to accommodate a workload") -> None:
@@ -143,7 +143,7 @@ class Kueue:
             try:
                 self._round()
             except ApiFailure as failure:
-                if failure.status not in (404, 409, 429, 500, 503, 504):  # changed, gone or busy: the next round sees
+                if failure.status not in PASSING:
                     self.failures.append(failure)
                     return
             except Exception as failure:  # noqa: BLE001  # raised in the test, by stop()
@@ -194,14 +194,17 @@ class Kueue:
         """Follows what happened to an admitted one; False if it needs and holds no quota any more."""
         ends = [it["type"] for it in job["status"].get("conditions", []) if it["status"] == "True"]
         if "Complete" in ends or "Failed" in ends:
-            if not _holds(load, "Finished"):
+            if not _holds(load, "Finished"):  # told last: what was refused before it is done again
                 last = next(it for it in job["status"]["conditions"] if it["type"] in ("Complete", "Failed"))
                 reason = "Succeeded" if last["type"] == "Complete" else "Failed"
-                self._tell(load, Finished=(True, reason, last.get("message", "")))
                 self._api.merge(self._path(load), {"metadata": {"finalizers": None}})
+                self._tell(load, Finished=(True, reason, last.get("message", "")))
             return False
         if not _holds(load, "Admitted"):
             return True
+        if begun := _condition(load, "Evicted"):  # and not ended: the server refused a part of it
+            self._evict(job, load, begun["reason"], begun["message"])
+            return False
         limit = job["metadata"]["labels"].get(MAX_TIME_LABEL)
         since = next(it["lastTransitionTime"] for it in load["status"]["conditions"] if it["type"] == "Admitted")
         age = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
@@ -213,9 +216,9 @@ class Kueue:
         elif eviction := self._evictions.get(job["metadata"]["uid"]):
             self._evict(job, load, *eviction)
             del self._evictions[job["metadata"]["uid"]]  # not before it is done: what the server refused is tried again
-        elif job["spec"]["suspend"]:  # whoever suspended it, and if the Job changed during its admission: what is admitted runs
-            self._start(job, load)
         else:
+            if job["spec"]["suspend"]:  # whoever suspended it, and if the Job changed during its admission: what is admitted runs
+                self._start(job, load)
             return True
         return False
 
@@ -265,7 +268,6 @@ class Kueue:
     def _start(self, job: Object, load: Object) -> None:
         """One update of the Job, so that its pods never see half of it; refused if the Job is another by now."""
         spec = job["spec"]["template"]["spec"]
-        self._originals.setdefault(job["metadata"]["uid"], {key: spec.get(key) for key in ("nodeSelector", "tolerations")})
         own = spec.get("tolerations") or []
         merged: Object = {}
         if self.node_labels:
@@ -280,9 +282,10 @@ class Kueue:
         update = {"suspend": False, "template": {"metadata": marks, "spec": merged}}
         body = {"metadata": {"resourceVersion": job["metadata"]["resourceVersion"]}, "spec": update}
         self._api.merge(self._job_path(job), body, manager="kueue")
+        self._originals.setdefault(job["metadata"]["uid"], {key: spec.get(key) for key in ("nodeSelector", "tolerations")})
 
     def _preempt(self, lower: list[tuple[Object, Object]], need: int, load: Object, winner: Object) -> None:
-        by_priority = sorted(lower, key=lambda pair: (pair[1]["spec"]["priority"], -_age(pair[0])))
+        by_priority = sorted(lower, key=lambda pair: (pair[1]["spec"]["priority"], pair[0]["metadata"]["creationTimestamp"]))
         freed = itertools.accumulate(gpus(job) for job, _ in by_priority)
         for (job, victim), total in zip(by_priority, freed, strict=True):
             uids = f"UID: {load['metadata']['uid']}, JobUID: {winner['metadata']['uid']}"
@@ -293,16 +296,24 @@ class Kueue:
                 return
 
     def _evict(self, job: Object, load: Object, reason: str, message: str) -> None:
-        """Suspends, takes the start time away, which makes the template changeable, and gives it back what it had."""
+        """Suspends, takes the start time away, which makes the template changeable, and gives it back what it had.
+
+        Of this Job alone, each step as the last one left it: if it ends or changes meanwhile, the next round begins again.
+        """
         path = self._job_path(job)
         self._tell(load, Evicted=(True, reason, message))
-        self._api.merge(path, {"spec": {"suspend": True}}, manager="kueue")
-        self._api.merge(f"{path}/status", {"status": {"startTime": None}}, manager="kueue")
+
+        def merge(place: str, change: Object) -> None:
+            version = {key: job["metadata"][key] for key in ("uid", "resourceVersion")}
+            job.update(self._api.merge(place, {"metadata": version, **change}, manager="kueue"))
+
+        merge(path, {"spec": {"suspend": True}})
+        merge(f"{path}/status", {"status": {"startTime": None}})
         marks = {
             "labels": {f"{GROUP}/{key}": None for key in ADMITTED_LABELS}, "annotations": {f"{GROUP}/workload": None},
         }
         own = self._originals.get(job["metadata"]["uid"], {})
-        self._api.merge(path, {"spec": {"template": {"metadata": marks, "spec": own}}}, manager="kueue")
+        merge(path, {"spec": {"template": {"metadata": marks, "spec": own}}})
         self._originals.pop(job["metadata"]["uid"], None)
         short = "Deactivated" if reason.startswith("Deactivated") else reason
         self._tell(
@@ -357,12 +368,14 @@ def gpus(job: Object) -> int:
     return pods(job) * sum(int(it.get("resources", {}).get("limits", {}).get(GPU, 0)) for it in containers)
 
 
-def _age(job: Object) -> float:
-    return (datetime.now(UTC) - datetime.fromisoformat(job["metadata"]["creationTimestamp"])).total_seconds()
-
-
 def _holds(load: Object, kind: str) -> bool:
-    return any(it["type"] == kind and it["status"] == "True" for it in load.get("status", {}).get("conditions", []))
+    return bool(_condition(load, kind))
+
+
+def _condition(load: Object, kind: str) -> Object:
+    """The condition of a Workload if it is true, else empty."""
+    conditions = load.get("status", {}).get("conditions", [])
+    return next((it for it in conditions if it["type"] == kind and it["status"] == "True"), {})
 
 
 def _body(kind: Declared, name: str, spec: Object) -> Object:

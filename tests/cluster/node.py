@@ -4,10 +4,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,7 @@ PRODUCT = "NVIDIA-H100-80GB-HBM3"
 GPU = "nvidia.com/gpu"
 CGROUPS = Path("/sys/fs/cgroup")
 PLUGINS = ("/usr/lib/cni", "/opt/cni/bin")
-READY_TIMEOUT = 60.0
+READY_TIMEOUT = 150.0
 NEEDED = {"containerd": "containerd", "ctr": "containerd", "runc": "runc", "unshare": "util-linux", "mount": "mount"}
 """Program to the Debian package that has it."""
 
@@ -97,8 +99,14 @@ class Node:
         return done.stdout
 
     def stop(self) -> None:
-        """Ends every process of the node, and removes its groups. The order does not matter: nothing is kept."""
+        """Ends every process of the node, and removes its groups. The order does not matter: nothing is kept.
+
+        It is the first process of the node's own namespace that is killed: it has ended only when all the others have.
+        """
         if self._child:
+            if self._child.running and _kill_children(self._child.process.pid):
+                with suppress(subprocess.TimeoutExpired):
+                    self._child.process.wait(60)
             self._child.stop(patience=0)
         _remove_groups(self.cgroup)
 
@@ -196,6 +204,18 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 """
 
 
+def _kill_children(pid: int) -> bool:
+    """Whether it has any."""
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    return bool(children)
+
+
 def _hierarchies() -> Iterator[Path]:
     """Where groups are made: the one tree of cgroup v2, or each controller's of v1."""
     if (CGROUPS / "cgroup.controllers").exists():
@@ -221,15 +241,12 @@ def _alive(pid: int) -> bool:
 
 
 def _remove_groups(name: str) -> None:
-    """Processes leave a group some moments after they are killed."""
-    ends = time.monotonic() + 30
+    """Processes leave a group some moments after they are killed; another cluster may sweep at the same time."""
+    ends = time.monotonic() + 120
     for folder in _hierarchies():
-        groups = sorted((folder / name).rglob("*/"), key=lambda path: len(path.parts), reverse=True)
-        for group in [*(path for path in groups if path.is_dir()), folder / name]:
-            while group.exists():
-                try:
-                    group.rmdir()
-                except OSError:
-                    if time.monotonic() > ends:
-                        raise
-                    time.sleep(0.02)
+        while (folder / name).exists():
+            for group, _, _ in os.walk(folder / name, topdown=False):
+                with suppress(OSError):
+                    Path(group).rmdir()
+            assert time.monotonic() < ends, f"{folder / name} cannot be removed"
+            time.sleep(0.02)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 LOG_TAIL = 2000
+_LEASES: list[socket.socket] = []
 
 
 def die_with_parent(number: int) -> Callable[[], None]:
@@ -66,8 +67,23 @@ def start(argv: Sequence[str | Path], directory: Path, name: str = "", environ: 
     return Child(name, process, log)
 
 
+def lease(name: str) -> bool:
+    """Whether nobody had this name: now it is this process's, to its end. Linux: no file is left, however it ends."""
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0jobform-test-{name}")
+    except OSError:
+        holder.close()
+        return False
+    _LEASES.append(holder)
+    return True
+
+
 def free_port() -> int:
-    """A loopback port below the range that outgoing connections get theirs from: it stays free while a server restarts."""
+    """A loopback port below the range that outgoing connections get theirs from: it stays free while a server restarts.
+
+    It is leased, so that two clusters that start at the same time do not both take one that neither listens on yet.
+    """
     for port in random.sample(range(20000, 32000), 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,5 +91,6 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            if lease(f"port-{port}"):
+                return port
     raise OSError("no free port on 127.0.0.1 between 20000 and 32000")

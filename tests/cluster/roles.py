@@ -1,6 +1,8 @@
 """What the users `viewer` and `applier` may do. `nobody` gets nothing, and so only discovery."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,10 +25,11 @@ def let_view(api: Api) -> None:
     """`viewer` may get, list and watch everything, everywhere."""
     _apply(api, READ, "")
     _apply(api, _binding("ClusterRoleBinding", "test-viewer", "ClusterRole", "viewer"), "")
+    await_right(api, "viewer", READ["rules"][-1])
 
 
 def let_apply(api: Api, namespace: str, user: str = "applier", file: Path = SHIPPED) -> None:
-    """Gives `user` in `namespace` the roles of `file`; its bindings, whoever they name, are made for the user.
+    """Gives `user` in `namespace` the roles of `file`, and returns when they act; its bindings are made for the user.
 
     A role of the file that it does not bind itself is bound in the namespace. Service accounts and namespaces in it are left out.
     """
@@ -40,6 +43,24 @@ def let_apply(api: Api, namespace: str, user: str = "applier", file: Path = SHIP
         name = document["metadata"]["name"]
         if "roleRef" not in document and name not in bound:
             _apply(api, _binding("RoleBinding", name, document["kind"], user), namespace)
+    for document in documents:
+        if document.get("rules"):
+            await_right(api, user, document["rules"][-1], namespace)
+
+
+def await_right(api: Api, user: str, rule: dict[str, Any], namespace: str = "") -> None:
+    """The server takes a moment to know a role or a binding that was made; it knows a role whole."""
+    resource, _, subresource = rule["resources"][-1].partition("/")
+    asked = {"verb": rule["verbs"][-1], "group": rule["apiGroups"][-1], "resource": resource, "subresource": subresource}
+    asked |= {"namespace": namespace, "name": (rule.get("resourceNames") or [""])[-1]}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": user, "resourceAttributes": asked},
+    }
+    ends = time.monotonic() + 60
+    while not api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]:
+        assert time.monotonic() < ends, f"{user} still may not {asked}"
+        time.sleep(0.02)
 
 
 def _binding(kind: str, role: str, role_kind: str, user: str) -> Object:

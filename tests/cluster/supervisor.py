@@ -27,9 +27,10 @@ from tests.cluster.processes import Child
 from tests.cluster.roles import let_view
 
 SOCKET = "control"
-FIRST_HOLDER = 30.0
+FIRST_HOLDER = 120.0
 """Seconds in which somebody must take hold of a cluster that was started for tests."""
 TICK = 0.2
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POOL = "jobform.test/pool"
 """Label and taint key of nodes, and what ties the pods of a namespace to them."""
 GPUS = 8
@@ -55,7 +56,7 @@ class Supervisor:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Starts, calls `ready`, serves until the end, and cleans up whatever happened."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, _stop)
         directory = self.plane.directory
         fresh = not directory.exists() or not any(directory.iterdir())
@@ -71,8 +72,7 @@ class Supervisor:
                     ready()
                     self._serve(listener)
             finally:
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_IGN)
+                _ignore_signals()
                 self._stop_parts()
         shutil.rmtree(directory)
         for holder in self._holders:  # whoever waits for the end reads it here
@@ -128,6 +128,7 @@ class Supervisor:
             "kwok": self.simulate,
             "gpus": lambda: self._with_node().set_gpus(request["count"]),
             "tag": lambda: self._with_node().tag(request["image"], request["name"]),
+            "hold": dict,
             "release": lambda: self._release(holder),
             "stop": self._leave,
         }
@@ -174,29 +175,41 @@ class Supervisor:
         return self._node
 
     def _stop_parts(self) -> None:
-        if self._node:
-            self._node.stop()
-        if self._simulator:
-            self._simulator.stop(patience=0)
-        self.plane.stop()
+        try:
+            if self._node:
+                self._node.stop()
+        finally:
+            if self._simulator:
+                self._simulator.stop(patience=0)
+            self.plane.stop()
 
 
 def _stop(number: int, frame: object) -> None:
+    _ignore_signals()  # another one must not interrupt the cleaning up
     raise Stopping
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Connection:
     """The other end: requests of a test process. While it is open the cluster stays."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises OSError if no cluster runs there."""
+        """Raises OSError if no cluster runs there, or one that is about to end."""
         self._socket = socket.socket(socket.AF_UNIX)
+        self._lines = self._socket.makefile("rb")
         try:
             self._socket.connect(str(directory / SOCKET))
+            self.ask("hold")  # one that has decided to end takes connections for a moment, and answers none
+        except StartFailed as ended:
+            self.close()
+            raise ConnectionAbortedError(str(ended)) from ended
         except OSError:
-            self._socket.close()
+            self.close()
             raise
-        self._lines = self._socket.makefile("rb")
 
     def ask(self, action: str, **arguments: object) -> Answer:
         """Raises Unavailable for what this machine lacks, StartFailed for what went wrong."""
@@ -211,15 +224,19 @@ class Connection:
 
     def stop(self) -> None:
         """Asks for the end of the cluster and returns when all of it is gone."""
-        self.ask("stop")
-        self._lines.read()
-        self.close()
+        try:
+            self.ask("stop")
+            self._lines.read()
+        finally:
+            self.close()
 
     def release(self) -> None:
         """Lets go; returns when the cluster is gone if nobody else holds it."""
-        if self.ask("release")["last"]:
-            self._lines.read()
-        self.close()
+        try:
+            if self.ask("release")["last"]:
+                self._lines.read()
+        finally:
+            self.close()
 
     def close(self) -> None:
         self._lines.close()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.api import APPLY
-from tests.cluster.audit import creates, deletes, live_intervals, never_two_live
+from tests.cluster.audit import FOREVER, creates, deletes, live_intervals, never_two_live
 from tests.cluster.cluster import Cluster
 from tests.cluster.kinds import JOBSET, declare, set_status
 from tests.cluster.test_cluster import job
@@ -54,6 +54,9 @@ def test_an_ended_run_is_not_live(cluster: Cluster, namespace: str) -> None:
         cluster.api.apply(JOBSET.path(namespace, name), body | {"metadata": ours(name, "x")["metadata"]})
         set_status(cluster.api, JOBSET, namespace, name, {"conditions": [{"type": "Completed", "status": "True"}]})
     never_two_live(cluster.folder, namespace, "jobsets")
+    [[first, second]] = live_intervals(cluster.folder, namespace, "jobsets").values()
+    assert (first.name, second.name) == ("a", "b")
+    assert first.ended <= second.began < second.ended < FOREVER
 
 
 def test_nothing_made_is_no_proof(cluster: Cluster, namespace: str) -> None:

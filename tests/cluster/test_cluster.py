@@ -68,7 +68,7 @@ def test_after_compaction_old_positions_are_gone(own_cluster: Cluster) -> None:
     own_cluster.compact()
     with pytest.raises(ApiFailure, match="410"):
         own_cluster.api.get(path, limit=1, **{"continue": page["metadata"]["continue"]})
-    watch = {"watch": "true", "resourceVersion": page["metadata"]["resourceVersion"], "timeoutSeconds": 2}
+    watch = {"watch": "true", "resourceVersion": page["metadata"]["resourceVersion"], "timeoutSeconds": 50}
     _, content = own_cluster.api.raw("GET", path, query=watch)
     assert b'"code":410' in content
 

@@ -39,6 +39,18 @@ def waits(kueue: Kueue, name: str, reason: str) -> Callable[[Any], bool]:
     return lambda _: reserved(kueue, name).get("reason") == reason
 
 
+def tell(kueue: Kueue, name: str, *kinds: str) -> None:
+    """Tells a Workload conditions as the played controller does, and nothing of what belongs to them."""
+    load = kueue.workload(name)
+    assert load is not None
+    told = [
+        {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for kind in kinds
+    ]
+    path = WORKLOAD.path(kueue.namespace, load["metadata"]["name"])
+    kueue.cluster.api.merge(f"{path}/status", {"status": {"conditions": told}})
+
+
 def test_a_job_is_suspended_by_nobody_and_admitted_by_kueue(cluster: Cluster, namespace: str) -> None:
     with Kueue(cluster, namespace, node_labels={"pool": "h100"}, tolerations=[{"key": "gpu", "operator": "Exists"}]) as kueue:
         kueue.hold = True
@@ -63,16 +75,34 @@ def test_a_job_that_changed_during_its_admission_gets_the_whole_of_it(cluster: C
         kueue.hold = True
         path = queued(cluster, namespace, "a", 2)
         cluster.api.wait(path, waits(kueue, "a", "WaitingForQuota"))
-        load = kueue.workload("a")
-        assert load is not None
-        half = [
-            {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-            for kind in ("QuotaReserved", "Admitted")
-        ]
-        load_path = WORKLOAD.path(namespace, load["metadata"]["name"])
-        cluster.api.merge(f"{load_path}/status", {"status": {"conditions": half}})
+        tell(kueue, "a", "QuotaReserved", "Admitted")
         found = cluster.api.wait(path, running)
         assert found["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "h100"}
+
+
+def test_a_job_whose_admission_is_made_whole_holds_its_quota(cluster: Cluster, namespace: str) -> None:
+    with Kueue(cluster, namespace, hold=True) as kueue:
+        first, second = (queued(cluster, namespace, name, 4) for name in ("a", "b"))
+        for name in ("a", "b"):
+            cluster.api.wait(first, waits(kueue, name, "WaitingForQuota"))
+        kueue.stop()
+        tell(kueue, "a", "QuotaReserved", "Admitted")
+        kueue.hold = False
+        kueue._round()
+        assert running(cluster.api.get(first))
+        assert not running(cluster.api.get(second))
+
+
+def test_an_eviction_that_was_refused_in_the_middle_is_done_whole(cluster: Cluster, namespace: str) -> None:
+    """The Workload is told first here too: whoever is told that it goes does not go on, and nobody else gets its quota before."""
+    with Kueue(cluster, namespace, node_labels={"pool": "h100"}) as kueue:
+        path = queued(cluster, namespace, "a", 2)
+        cluster.api.wait(path, running)
+        kueue.hold = True
+        tell(kueue, "a", "QuotaReserved", "Admitted", "Evicted")
+        found = cluster.api.wait(path, lambda it: "nodeSelector" not in (it or {})["spec"]["template"]["spec"])
+        assert found["spec"]["suspend"] is True
+        cluster.api.wait(path, waits(kueue, "a", "WaitingForQuota"))
 
 
 def test_quota_is_waited_for_and_given_on(cluster: Cluster, namespace: str) -> None:

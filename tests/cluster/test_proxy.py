@@ -17,9 +17,11 @@ def test_without_rules_it_only_counts(cluster: Cluster, proxy: Proxy, namespace:
     through.create(jobs, job("a", suspend=True))
     assert [it["metadata"]["name"] for it in through.items(jobs)] == ["a"]
     assert (proxy.count("POST", "/jobs"), proxy.count("GET"), proxy.count()) == (1, 1, 2)
-    watch = {"watch": "true", "timeoutSeconds": 1}
-    _, stream = through.raw("GET", jobs, query=watch)
-    assert json.loads(stream.splitlines()[0])["type"] == "ADDED"
+    request = f"{proxy.access.server}{jobs}?watch=true&timeoutSeconds=60"
+    headers = {"Authorization": f"Bearer {proxy.access.token}"}
+    stream = through._pool.request("GET", request, headers=headers, preload_content=False)
+    assert json.loads(stream.readline())["type"] == "ADDED", "as it comes, long before the end"
+    stream.close()
 
 
 @pytest.mark.parametrize(("fault", "done"), [(DROP_BEFORE, False), (DROP_AFTER, True), (RESET_AFTER, True), (HALF, True)])

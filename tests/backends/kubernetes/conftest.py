@@ -15,6 +15,12 @@ from tests.cluster.fixtures import cluster, namespace, node, node_namespace, own
 __all__ = ["cluster", "desk", "namespace", "node", "node_namespace", "own_cluster", "proxy"]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal is awaited to its end, however busy the machine is: these tests look right after it."""
+    monkeypatch.setattr("jobform.backends.kubernetes.stop._PATIENCE", 120.0)
+
+
 @pytest.fixture
 def desk(cluster: Cluster, namespace: str) -> Iterator[Desk]:
     """A backend in a namespace of this test; its pods stay pending unless somebody plays them."""

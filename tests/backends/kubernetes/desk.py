@@ -15,7 +15,7 @@ from jobform.testing.marks import make_mark
 from tests.cluster.api import Access, Object
 from tests.cluster.cluster import Cluster
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 IMAGE = "docker.io/local/busybox:1"
 NOBODY = "nobody"
 """A scheduler that does not exist: no node takes the pods, whatever nodes there are, so a test may play them."""

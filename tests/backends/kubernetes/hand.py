@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from tests.cluster.api import MERGE, Api, ApiFailure
+from tests.cluster.api import MERGE, PASSING, Api, ApiFailure
 
 Object = dict[str, Any]
 
@@ -61,12 +61,12 @@ class Hand:
 
     def _run(self) -> None:
         while not self._stop.wait(0.1):
-            for pod in self.api.items(self.pods):
-                try:
+            try:
+                for pod in self.api.items(self.pods):
                     self._play(pod)
-                except ApiFailure as failure:
-                    if failure.status not in (404, 409):
-                        raise
+            except ApiFailure as failure:
+                if failure.status not in PASSING:
+                    raise
 
     def _play(self, pod: Object) -> None:
         uid, name = pod["metadata"]["uid"], pod["metadata"]["name"]

@@ -128,7 +128,7 @@ def _dry(api: Api, namespace: str, labels: Object) -> Object:
 
 def _until(holds: Callable[[], bool]) -> None:
     """Policies take effect some time after they were made."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < end, "the policy never took effect"
         time.sleep(0.05)

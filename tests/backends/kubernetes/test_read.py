@@ -14,7 +14,9 @@ from jobform.protocols import Actual, Gone, ReadError, Ref, Submission, Unknown
 from tests.backends.kubernetes.desk import IMAGE, Desk, job
 from tests.backends.kubernetes.hand import Hand, ended, stamp, status
 from tests.cluster.cluster import Cluster
+from tests.cluster.kinds import Declared, await_discovery
 from tests.cluster.proxy import Proxy, refuse
+from tests.cluster.quota import forbid
 
 
 def play(desk: Desk, ref: Ref, phase: str, state: dict[str, object]) -> None:
@@ -35,10 +37,7 @@ def test_a_pod_without_a_place_says_what_is_missing(desk: Desk) -> None:
 
 
 def test_a_quota_that_refuses_the_pods_is_told(desk: Desk) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    path = f"/api/v1/namespaces/{desk.namespace}/resourcequotas"
-    desk.api.create(path, quota)
-    desk.until(lambda: desk.api.get(f"{path}/none"), lambda found: "used" in found.get("status", {}))
+    forbid(desk.api, desk.namespace, "none", "pods")
     ref = desk.submit(job())
     actual = desk.until(lambda: desk.actual(ref), lambda actual: "FailedCreate" in actual.detail)
     assert "exceeded quota: none" in actual.detail
@@ -230,6 +229,7 @@ def test_a_kind_of_the_projects_own(desk: Desk) -> None:
     desk.api.apply("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/runs.test.jobform.dev", crd)
     path = f"/apis/test.jobform.dev/v1/namespaces/{desk.namespace}/runs"
     desk.until(lambda: desk.api.raw("GET", path)[0], lambda code: code == 200)
+    await_discovery(desk.api, Declared("test.jobform.dev", "v1", "Run", "runs"))
     kinds = {"Run": {"api": "test.jobform.dev/v1", "kind": "Run", "status": [
         {"condition": "Done", "phase": "succeeded"}, {"path": "status.going", "equals": [True], "phase": "running"},
     ]}}
