@@ -95,7 +95,7 @@ class BackendFixtures:
 
     @pytest.fixture
     def wait_until(self) -> Callable[[Callable[[], bool]], None]:
-        """Poll until a condition holds; fail after half a minute. A backend with a clock that a test moves overrides it."""
+        """Poll until a condition holds; fail after `PATIENCE`. A backend with a clock that a test moves overrides it."""
 
         def wait(condition: Callable[[], bool]) -> None:
             end = time.monotonic() + PATIENCE

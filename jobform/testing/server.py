@@ -29,13 +29,19 @@ class ReferenceServer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the reference server did not start, exit code {self._process.wait()}")
+            self.stop()
+            raise RuntimeError(f"the reference server did not start, exit code {self.exit}")
         self.url = str(json.loads(line)["url"])
         self._wire = Wire(self.url, 120.0, SystemClock())
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def exit(self) -> int | None:
+        """The exit code of the process, negative for a signal, None while it runs."""
+        return self._process.poll()
 
     def faults(self, *rules: Fault) -> None:
         """Put these rules in force instead of all earlier ones; none at all ends them."""
