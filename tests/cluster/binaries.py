@@ -3,9 +3,11 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +28,12 @@ PACKAGES = {
     KWOK: ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
 }
 """Program to the folder of the module that pins it and the package that it is built from."""
+
+DOWNLOAD = re.compile(r"https?://")
+"""Stands in what go says when a module did not come; it does not ask again by itself, and keeps those that came."""
+
+PAUSES = (5.0, 30.0, 120.0)
+"""Seconds before a download that broke off is tried again."""
 
 
 class Unavailable(Exception):
@@ -84,10 +92,14 @@ def _build(program: str, folder: Path, environ: Mapping[str, str]) -> None:
     flags = " ".join(["-s", "-w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in stamp.items())])
     partial = folder / f"{program}.partial"
     command = ["go", "build", "-buildvcs=false", "-trimpath", "-ldflags", flags, "-o", str(partial), package]
-    done = subprocess.run(
-        command, cwd=HERE / module, env=dict(environ) | {"CGO_ENABLED": "0"}, capture_output=True, text=True,
-        preexec_fn=die_with_parent(signal.SIGTERM),
-    )
+    for pause in (*PAUSES, None):
+        done = subprocess.run(
+            command, cwd=HERE / module, env=dict(environ) | {"CGO_ENABLED": "0"}, capture_output=True, text=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
+        if done.returncode == 0 or pause is None or not DOWNLOAD.search(done.stderr):
+            break
+        time.sleep(pause)
     if done.returncode:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
         raise Unavailable(f"{program} could not be built with {shutil.which('go')}:\n{said}")
