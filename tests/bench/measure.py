@@ -2,14 +2,16 @@
 
 import os
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 UNIT = 1 if os.uname().sysname == "Darwin" else 1024
 """What `ru_maxrss` counts in: bytes on macOS, KiB on Linux (getrusage(2))."""
+
+LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,18 @@ class Measured:
 
 
 def measure(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> Measured:
-    """Run a command and wait for it; nothing else is measured meanwhile."""
-    with tempfile.TemporaryFile() as output:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=cwd, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+    """Run a command and wait for it; nothing else is measured meanwhile, and nothing of this process is."""
+    reader, writer = os.pipe()
+    with tempfile.TemporaryFile() as output, os.fdopen(reader) as answer:
+        try:
+            subprocess.run(
+                [*LAUNCHER, str(writer), *command], cwd=cwd, env=dict(environ), stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, pass_fds=[writer], check=False,
+            )
+        finally:
+            os.close(writer)
         output.seek(0)
-        return Measured(process.returncode, seconds, usage.ru_maxrss * UNIT, output.read().decode("utf-8", "replace"))
+        said = output.read().decode("utf-8", "replace")
+        found = answer.read().split()
+        assert found, f"{command[0]} was not started: {said}"
+        return Measured(int(found[0]), float(found[1]), int(found[2]) * UNIT, said)
