@@ -1,6 +1,7 @@
 """What tests of the services' backends share: a sandbox of one service, its faults, and what its ledger must never show."""
 
 import re
+import signal
 import threading
 import time
 from collections import defaultdict
@@ -9,6 +10,8 @@ from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -58,6 +61,17 @@ class LaterClock(SystemClock):
 
     def now(self) -> datetime:
         return super().now() + self._passed
+
+
+def await_aws(sandbox: Sandbox) -> None:
+    """Return when S3 and CloudWatch Logs answer. To load them takes as long as the machine is busy; the calls that would meet
+    that first have limits, and so have others that wait for them.
+    """
+    try:
+        with urlopen(sandbox.variables["AWS_ENDPOINT_URL_LOGS"], timeout=280):
+            pass
+    except HTTPError as error:  # nobody signed this
+        error.close()
 
 
 class SandboxFaults:
@@ -165,6 +179,10 @@ class Desk:
         assert done.exit == exits, done
         return done
 
+    def killed(self, *arguments: str, effect: str, at: int = 1) -> None:
+        """A command that is killed with -9 the n-th time that it comes to an effect."""
+        self.run(*arguments, exits=-signal.SIGKILL, hook=Hook(at=at, name=effect))
+
     def later(self, *arguments: str, passed: timedelta, exits: int = 0) -> str:
         """What a command says on stderr that is run when so much time has passed, here and at the service."""
         world = self.sandbox.world(self._service)
@@ -185,8 +203,10 @@ class Desk:
 
     @property
     def jobs(self) -> list[Job]:
-        """What the service has."""
-        return list(self.sandbox.world(self._service).jobs.values())
+        """What the service has now."""
+        world = self.sandbox.world(self._service)
+        with world.held():
+            return list(world.jobs.values())
 
 
 def attempt_of(owner: str) -> str:

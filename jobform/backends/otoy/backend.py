@@ -79,12 +79,9 @@ class Otoy:
 
     def check_key(self) -> None:
         """Raises BackendError when the key is not the one of the scope any more: its account may be another one."""
-        if self._signer.exchanged:
-            detail = f"what was begun is recorded with the key that was there before ({self._signer.source}); run again"
-            raise BackendError("the key was exchanged while this command ran, and its account may be another one", detail)
+        self._signer.check()
 
     def create(self, submission: Submission, mark: Mark) -> str:
-        self.check_key()
         with self._explained():
             value = self._rest.change("POST", _JOBS, body_of(submission.spec, mark))
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from jobform.clients.keys import Key, read_key
 from jobform.clients.rest.client import Outgoing
+from jobform.model.errors import BackendError
 from jobform.protocols import Clock
 
 PUBLIC = ("OTOY_API_KEY", "DISPERSED_PUBLIC_KEY", "ZER_PUBLIC_KEY")
@@ -40,13 +41,15 @@ class Signer:
         self._stated = self._public()
         return self._stated
 
-    @property
-    def exchanged(self) -> bool:
-        """Whether the file has another public key than was stated: it may be one of another account."""
-        return self._stated is not None and self._public().value != self._stated.value
+    def check(self) -> None:
+        """Raises BackendError when the public key is not the one that was stated any more: its account may be another one."""
+        if self._stated is not None:
+            self._refuse_other(self._public())
 
     def headers(self, request: Outgoing) -> Mapping[str, str]:
         public, secret = self._pair()
+        if request.method == "POST":  # what is made is looked at by the very key that makes it
+            self._refuse_other(public)
         time, nonce = str(round(self._clock.now().timestamp() * 1000)), self._nonce()
         text = signed_text(public.value, time, nonce, request)
         return {"X-API-Key": public.value, "X-Time": time, "X-Nonce": nonce, "X-Signature": signature(secret.value, text)}
@@ -54,6 +57,11 @@ class Signer:
     def renew(self) -> bool:
         """A signature that was refused is refused again: the keys or this machine's clock are wrong."""
         return False
+
+    def _refuse_other(self, key: Key) -> None:
+        if self._stated is not None and key.value != self._stated.value:
+            detail = f"what was begun is recorded with the key that was there before ({self.source}); run again"
+            raise BackendError("the key was exchanged while this command ran, and its account may be another one", detail)
 
     def _public(self) -> Key:
         return read_key(self._environ, PUBLIC, "OTOY")

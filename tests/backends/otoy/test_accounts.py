@@ -1,84 +1,57 @@
 """Another key. It may be of another account, which shows nothing of the first one: what it does not show has not gone."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
-from io import StringIO
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobform.backends.otoy.backend import TYPE
-from jobform.cli import main
+from jobform.backends.otoy.backend import TYPE, Otoy
 from jobform.clients.keys import Key
 from jobform.model.clock import SystemClock
 from jobform.model.errors import BackendError
 from jobform.model.job import BackendBlock
+from jobform.model.values import Json
 from jobform.protocols import Absent, Actual, Place, ReadError, Submission, no_effect, timestamp
-from jobform.run.runtime import Runtime
 from jobform.sandbox.host import Sandbox
 from jobform.sandbox.otoy import KEY, SECOND_KEY, SECRET, STRANGERS_KEY
 from jobform.sandbox.world import State
 from jobform.testing.marks import make_mark
 from tests.backends.otoy.conftest import FOREVER
 from tests.backends.otoy.test_commands import RENDER, only
-from tests.entry import Hook, plugins
-from tests.sandboxed import Desk
+from tests.sandboxed import Desk, LaterClock
 
 LIVE = {**RENDER, "env": FOREVER, "timeout": "1000h"}
 APPLY = ("apply", "--auto-approve", "--detach")
-
-
-class Later(SystemClock):
-    """Long enough after the present for every absence to be certain."""
-
-    passed = timedelta(minutes=11)
-
-    def now(self) -> datetime:
-        return super().now() + self.passed
-
-    def time(self) -> float:
-        return self.now().timestamp()
-
-
-def later(desk: Desk, *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of a command that is run when that time has passed, here and at the service."""
-    world = desk.sandbox.world("otoy")
-    world.now = Later().time
-    out, err = StringIO(), StringIO()
-    runtime = Runtime(Later(), no_effect, {**desk.environ, "NO_COLOR": "1"}, plugins(), StringIO(), out, err)
-    try:
-        code = main(["-C", str(desk.directory), *arguments], runtime) or 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    return code, err.getvalue()
+LATER = timedelta(minutes=11)
+"""After it, absence is certain."""
 
 
 def crashed(desk: Desk, moment: str) -> None:
     """Killed around the create: whether there is a run, only the service knows."""
     desk.write({"render": LIVE})
-    hook = Hook(at=1, name=f"remote.create.{moment}")
-    assert desk.warm.run(*APPLY, cwd=desk.directory, env=desk.environ, hook=hook).exit == -9
+    desk.killed(*APPLY, effect=f"remote.create.{moment}")
 
 
 def test_what_another_account_does_not_show_is_not_made_again(desk: Desk) -> None:
     crashed(desk, "after")
     desk.environ["OTOY_API_KEY"] = STRANGERS_KEY
     for _ in range(2):
-        code, told = later(desk, *APPLY)
-        assert (code, desk.posts()) == (7, 1), told
+        told = desk.later(*APPLY, passed=LATER, exits=7)
+        assert desk.posts() == 1
         assert "unknown_submission" in told
         assert "OTOY_API_KEY and OTOY_API_SECRET" in told
         assert "another key" in told
     desk.environ["OTOY_API_KEY"] = KEY
-    code, told = later(desk, *APPLY)
-    assert (code, desk.posts()) == (0, 1), told
+    desk.later(*APPLY, passed=LATER)
+    assert desk.posts() == 1
 
 
 def test_by_the_same_key_absence_is_believed(desk: Desk) -> None:
     crashed(desk, "before")
-    code, told = later(desk, *APPLY)
-    assert (code, desk.posts()) == (0, 1), told
+    desk.later(*APPLY, passed=LATER)
+    assert desk.posts() == 1
 
 
 def test_a_key_is_exchanged_within_an_account(desk: Desk) -> None:
@@ -87,23 +60,23 @@ def test_a_key_is_exchanged_within_an_account(desk: Desk) -> None:
     desk.run("apply", "--auto-approve")
     crashed(desk, "before")
     desk.environ["OTOY_API_KEY"] = SECOND_KEY
-    code, told = later(desk, *APPLY)
-    assert (code, desk.posts()) == (0, 2), told
+    desk.later(*APPLY, passed=LATER)
+    assert desk.posts() == 2
 
 
 def test_a_new_key_adopts_what_the_old_one_made(desk: Desk) -> None:
     crashed(desk, "after")
     desk.environ["OTOY_API_KEY"] = SECOND_KEY
-    code, told = later(desk, *APPLY)
-    assert (code, desk.posts()) == (0, 1), told
+    desk.later(*APPLY, passed=LATER)
+    assert desk.posts() == 1
 
 
 def test_without_a_witness_a_person_says_that_nothing_was_made(desk: Desk) -> None:
     crashed(desk, "before")
     desk.environ["OTOY_API_KEY"] = SECOND_KEY
-    assert later(desk, *APPLY)[0] == 7
+    desk.later(*APPLY, passed=LATER, exits=7)
     desk.run("state", "resolve", "render", "--not-submitted")
-    assert later(desk, *APPLY)[0] == 0
+    desk.later(*APPLY, passed=LATER)
     assert desk.posts() == 1
 
 
@@ -167,8 +140,9 @@ def test_a_key_that_is_exchanged_while_a_command_runs(sandbox: Sandbox, tmp_path
     file = tmp_path / "key"
     file.write_text(KEY)
     environ = {"OTOY_API_KEY_FILE": str(file), **{k: v for k, v in sandbox.variables.items() if k != "OTOY_API_KEY"}}
-    backend = TYPE.open(BackendBlock("otoy", "otoy", {}), Place(tmp_path, Later(), no_effect, environ))
-    sandbox.world("otoy").now = Later().time
+    clock = LaterClock(LATER)
+    backend = TYPE.open(BackendBlock("otoy", "otoy", {}), Place(tmp_path, clock, no_effect, environ))
+    sandbox.world("otoy").now = lambda: clock.now().timestamp()
     backend.scope()
     ref = backend.submit(Submission("job", LIVE, LIVE), make_mark("job"))
     never = replace(make_mark("never"), begun_at=timestamp(SystemClock().now()))
@@ -182,3 +156,23 @@ def test_a_key_that_is_exchanged_while_a_command_runs(sandbox: Sandbox, tmp_path
     assert not caught.value.ambiguous
     file.write_text(SECOND_KEY)
     assert isinstance(backend.read([ref])[ref], Actual)
+
+
+def test_a_key_that_is_exchanged_at_the_last_moment_makes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """After all that is looked at before, and before the request is signed."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    environ = {"OTOY_API_KEY_FILE": str(file), **{k: v for k, v in sandbox.variables.items() if k != "OTOY_API_KEY"}}
+    service = Otoy({}, Place(tmp_path, SystemClock(), no_effect, environ))
+    service.scope()
+    change = service._rest.change
+
+    def exchanged(method: str, path: str, body: Json = None) -> Json:
+        file.write_text(STRANGERS_KEY)
+        return change(method, path, body)
+
+    service._rest.change = exchanged  # type: ignore[method-assign,assignment]  # the moment is the point
+    with pytest.raises(BackendError, match="the key was exchanged") as caught:
+        service.create(Submission("job", LIVE, LIVE), make_mark("job"))
+    assert not caught.value.ambiguous
+    assert not sandbox.world("otoy").jobs

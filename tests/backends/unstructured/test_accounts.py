@@ -15,7 +15,6 @@ from jobform.sandbox.unstructured import KEY, SECOND_KEY, STRANGERS_KEY
 from jobform.testing.backend_fixtures import read_one
 from jobform.testing.marks import make_mark
 from tests.backends.unstructured.conftest import FOREVER, JOBS, nodes, opened
-from tests.entry import Hook
 from tests.sandboxed import Answer, Desk
 
 APPLY = ("apply", "--auto-approve", "--detach")
@@ -28,8 +27,7 @@ PARSE: dict[str, Any] = {"template_id": "hi_res_partition"}
 def crashed(desk: Desk, moment: str) -> None:
     """Killed around the create: whether there is a job, nobody knows."""
     desk.write({"first": PARSE, "parse": PARSE} if desk.jobs else {"parse": PARSE})
-    hook = Hook(at=1, name=f"remote.create.{moment}")
-    assert desk.warm.run(*APPLY, cwd=desk.directory, env=desk.environ, hook=hook).exit == -9
+    desk.killed(*APPLY, effect=f"remote.create.{moment}")
 
 
 def test_what_another_account_does_not_show_is_not_made_again(desk: Desk) -> None:

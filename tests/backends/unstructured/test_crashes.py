@@ -1,11 +1,9 @@
 """jobform killed in the middle of what it asks the service: what the next command makes of it."""
 
-import signal
 from pathlib import Path
 
 import pytest
 
-from tests.entry import Hook
 from tests.sandboxed import Desk
 
 
@@ -19,18 +17,12 @@ def parse(desk: Desk) -> Desk:
     return desk
 
 
-def killed(desk: Desk, effect: str, at: int = 1) -> None:
-    """An apply that is killed with -9 the n-th time that it comes to an effect."""
-    done = desk.warm.run("apply", "--auto-approve", cwd=desk.directory, env=desk.environ, hook=Hook(at=at, name=effect))
-    assert done.exit == -signal.SIGKILL, done
-
-
 def written(directory: Path) -> list[str]:
     return sorted(path.relative_to(directory).as_posix() for path in (directory / "out").rglob("*"))
 
 
 def test_killed_between_two_downloads_fetches_all_of_it(parse: Desk) -> None:
-    killed(parse, "remote.download.before", 2)
+    parse.killed("apply", "--auto-approve", effect="remote.download.before", at=2)
     assert written(parse.directory) == ["out/a.txt.json"]
     assert '"phase":"succeeded"' not in parse.run("state", "pull").stdout, "its success counts when all of it is there"
     parse.run("apply", "--auto-approve")
@@ -43,7 +35,7 @@ def test_killed_between_two_downloads_fetches_all_of_it(parse: Desk) -> None:
     ("backend.submit.before", 0), ("remote.create.before", 0), ("remote.create.after", 1), ("backend.submit.after", 1),
 ])
 def test_killed_while_it_submits_makes_no_second_job(parse: Desk, effect: str, made: int) -> None:
-    killed(parse, effect)
+    parse.killed("apply", "--auto-approve", effect=effect)
     assert "unknown_submission" in parse.run("apply", "--auto-approve", exits=7).stdout
     assert parse.posts() == made
     assert not (parse.directory / "out").exists()
