@@ -34,6 +34,7 @@ class TestOtoy(SandboxContract):
         def make(wish: Wish, address: str) -> Submission:
             if wish is Wish.OUTPUTS:
                 pytest.skip("the service stores no outputs")
-            return Submission(address, {"image": "acme/batch:1", "timeout": "6h", "env": HINTS[wish]})
+            spec: dict[str, Json] = {"image": "acme/batch:1", "timeout": "100h", "assign_timeout": "100h", "env": HINTS[wish]}
+            return Submission(address, spec)
 
         return make

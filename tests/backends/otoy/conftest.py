@@ -16,7 +16,7 @@ from tests.support import Warm
 
 JOBS = "/v1/jobs"
 FOREVER = {"SANDBOX_QUEUED": "0", "SANDBOX_SECONDS": "inf"}
-BATCH: Mapping[str, Json] = {"image": "acme/batch:1", "timeout": "6h"}
+BATCH: Mapping[str, Json] = {"image": "acme/batch:1", "timeout": "100h"}
 SERVER: Mapping[str, Json] = {"task": "PERSISTENT", "image": "acme/server:1"}
 
 

@@ -14,7 +14,9 @@ from tests.backends.otoy.conftest import FOREVER, JOBS, SERVER
 from tests.sandboxed import Desk
 from tests.seeds.otoy import SPECS
 
-RENDER: Mapping[str, Any] = {"image": "acme/octane:2026.1", "timeout": "2h", "resources": {"gpu": {"count": 1}, "memory": "32Gi"}}
+RENDER: Mapping[str, Any] = {
+    "image": "acme/octane:2026.1", "timeout": "100h", "resources": {"gpu": {"count": 1}, "memory": "32Gi"},
+}
 QUICK_SERVER: Mapping[str, Any] = {**SERVER, "env": {"SANDBOX_QUEUED": "0"}}
 
 

@@ -55,7 +55,7 @@ def test_only_the_end_is_kept(backend: Backend, start: Start, sandbox: Sandbox) 
 
 def test_a_job_without_a_run_says_why(backend: Backend, start: Start) -> None:
     told: list[str] = []
-    ref = start(env={"SANDBOX_QUEUED": "inf"})
+    ref = start(env={"SANDBOX_QUEUED": "inf"}, assign_timeout="100h")
     assert list(source(backend).logs(ref, LogOptions(tell=told.append))) == []
     assert told == ["no run of this job has begun: waiting for a node"]
     assert source(backend).kept(ref, 100) == b""

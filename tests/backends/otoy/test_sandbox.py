@@ -44,7 +44,7 @@ class Client:
             request.add_header(f"X-{name.replace('_', '-')}", value)
         request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -64,6 +64,11 @@ def client(sandbox: Sandbox) -> Client:
 
 def docker(**parameters: Any) -> dict[str, Any]:
     return {"parameters": {"type": "docker", "parameters": {"image": "acme/batch", **parameters}}}
+
+
+WAITS = docker(env={"SANDBOX_QUEUED": "inf"})
+LONG = 360_000_000
+"""Milliseconds of the sandbox's time, of which a fiftieth passes."""
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------
@@ -150,7 +155,7 @@ def test_a_persistent_job_has_addresses_while_it_runs(client: Client) -> None:
 
 
 def test_lists_have_pages_an_order_and_filters(client: Client) -> None:
-    waits, marks = docker(env={"SANDBOX_QUEUED": "inf"}), [f"jobform:{make_mark(str(n)).text}" for n in range(25)]
+    waits, marks = {**WAITS, "max_timeout_assign_ms": LONG}, [f"jobform:{make_mark(str(n)).text}" for n in range(25)]
     made = [client.create(title=str(n), description=mark, **waits)["uuid"] for n, mark in enumerate(marks)]
     first = client.ask("GET", "/v1/jobs", query="sort=-created_at")[1]
     assert (first["limit"], first["total"], len(first["data"])) == (20, 25, 20)
@@ -182,7 +187,7 @@ def test_what_is_not_there(client: Client, method: str, path: str, status: int) 
 
 
 def test_an_ended_job_cannot_be_cancelled(client: Client) -> None:
-    job = client.create(**docker(env={"SANDBOX_QUEUED": "inf"}))
+    job = client.create(**WAITS, max_timeout_assign_ms=LONG)
     path = f"/v1/jobs/{job['uuid']}/cancel"
     assert client.ask("PUT", path, {})[1]["status"] == "CANCELLED"
     status, answer = client.ask("PUT", path, {})

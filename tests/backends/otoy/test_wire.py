@@ -44,7 +44,7 @@ def docker(spec: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_least_batch_job() -> None:
     assert wire({}) == {
-        "task": "BATCH", "title": MARK.name, "description": f"jobform:{MARK.text}", "max_timeout_run_ms": 21_600_000,
+        "task": "BATCH", "title": MARK.name, "description": f"jobform:{MARK.text}", "max_timeout_run_ms": 360_000_000,
         "parameters": {"type": "docker", "parameters": {"image": "acme/batch", "tag": "1"}},
     }
 
@@ -225,9 +225,12 @@ def test_wrong_types_are_no_other_exception(key: str, status: str) -> None:
     for value in ODD:
         job = {**JOB, "status": status, key: value}
         try:
-            seen_of(job)
+            seen = seen_of(job)
         except (KeyError, TypeError, ValueError):
             continue
+        assert isinstance(seen.id, str)
+        assert seen.actual.phase is (Phase(status.lower()) if key != "status" else Phase.RUNNING)
+        assert seen.actual.fields.keys() <= set(SCHEMA.keys())
 
 
 @pytest.mark.parametrize("key", ["image", "tag", "host", "user", "env", "ports", "allowed_ips", "sshkey", "imagesrc", "volumes"])
@@ -235,9 +238,10 @@ def test_wrong_types_in_a_container_are_no_other_exception(key: str) -> None:
     for value in [*ODD, [{"image": 5}], [5]]:
         job = {**JOB, "parameters": {"type": "docker", "parameters": {"image": "a", key: value}}}
         try:
-            fields_of(job)
+            fields = fields_of(job)
         except (TypeError, ValueError):
             continue
+        assert fields.keys() <= set(SCHEMA.keys())
 
 
 @pytest.mark.parametrize("body", [

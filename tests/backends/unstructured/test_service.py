@@ -330,10 +330,14 @@ def test_a_stop_that_comes_too_late_is_quiet(
 
 
 @pytest.mark.parametrize("body", ['"ok"', "7", "null", "", "[]"])
-def test_what_a_stop_answers_does_not_matter(start: Start, backend: UnstructuredBackend, answer: Answer, body: str) -> None:
+def test_what_a_stop_answers_does_not_matter(
+    start: Start, backend: UnstructuredBackend, answer: Answer, sandbox: Sandbox, body: str,
+) -> None:
     ref = start()
     answer("POST", ".*/cancel", body)
     backend.cancel(ref, only_if_waiting=False)
+    asked = [call.path for call in sandbox.servers["unstructured"].calls if call.method == "POST"]
+    assert asked == [JOBS, f"{JOBS}{id_of(ref)}/cancel"]
 
 
 # --- after a crash ----------------------------------------------------------------------------------------------------
@@ -390,11 +394,15 @@ def test_progress_is_what_there_is_to_see(start: Start, backend: UnstructuredBac
     assert backend.kept(ref, 9) == b" as asked\n"[-9:]
 
 
-def test_following_shows_what_changes_until_the_end(start: Start, backend: UnstructuredBackend) -> None:
-    ref = start(files={"a.txt": "x"}, job_nodes=nodes(SANDBOX_QUEUED=0, SANDBOX_SECONDS=10))
-    found = lines(backend, ref, follow=True)
-    assert found[0].startswith("job IN_PROGRESS") or found[0].startswith("job SCHEDULED")
-    assert [line for line in found if line.startswith("job ")][-1] == "job COMPLETED (SUCCESS)"
+def test_following_shows_what_changes_until_the_end(start: Start, backend: UnstructuredBackend, sandbox: Sandbox) -> None:
+    ref = start(files={"a.txt": "x"})
+    shown = backend.logs(ref, LogOptions(follow=True))
+    assert next(shown) == b"job IN_PROGRESS\n"
+    world = sandbox.world("unstructured")
+    with world.held():
+        world.end(world.jobs[id_of(ref)])
+    found = b"".join(shown).decode().splitlines()
+    assert [line for line in found if line.startswith("job ")] == ["job COMPLETED (SUCCESS)"]
     assert len(found) == len(set(found))
 
 
