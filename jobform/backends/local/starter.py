@@ -44,9 +44,9 @@ class Starter:
         with self._lock:
             connection = self._connected()
             try:
-                head = len(data).to_bytes(4, "big")
-                sent = socket.send_fds(connection, [head], [] if lock is None else [lock])
-                connection.sendall(head[sent:] + data)
+                whole = len(data).to_bytes(4, "big") + data  # in one piece: half an order holds the lock, and nothing comes of it
+                sent = socket.send_fds(connection, [whole], [] if lock is None else [lock])
+                connection.sendall(whole[sent:])
                 answer = json.loads(_exactly(connection, int.from_bytes(_exactly(connection, 4), "big")))
             except OSError as error:
                 self._drop()

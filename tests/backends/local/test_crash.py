@@ -23,7 +23,7 @@ from tests.backends.local.world import PATIENCE, World, alive, finish, job, make
 ROOT = Path(__file__).parents[3]
 
 COMMAND = """
-import os, signal, sys, time
+import os, signal, socket, sys, time
 from pathlib import Path
 from jobform.testing.marks import make_mark
 from tests.backends.local.world import World, shell
@@ -35,6 +35,11 @@ def effect(name, address):
     points.append(name)
     if name == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
+def send_fds(*arguments, send=socket.send_fds):
+    send(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+if kill_at == "sent":
+    socket.send_fds = send_fds
 if then == "race":
     (world.project / f"ready-{os.getpid()}").touch()
     while not (world.project / "start").exists():
@@ -79,6 +84,17 @@ def test_a_command_killed_anywhere_in_a_submission_leaves_one_run_or_none(world:
     assert backend.find([mark]) == {mark: Found(ref, mark.body)}
     (world.project / "on").touch()
     assert reach(backend, ref).phase is Phase.SUCCEEDED
+    assert len(ledger(world)) == 1
+
+
+def test_an_order_is_whole_as_soon_as_it_holds_the_lock(world: World) -> None:
+    """The command is killed right after the lock went over to the spawner: the run is found, and it runs."""
+    assert subprocess.run(command(world, "sent"), env=environ(), check=False).returncode == -signal.SIGKILL
+    backend, mark = world.open(), make_mark("job")
+    found = backend.find([mark])[mark]
+    assert isinstance(found, Found)
+    (world.project / "on").touch()
+    assert reach(backend, found.ref).phase is Phase.SUCCEEDED
     assert len(ledger(world)) == 1
 
 
