@@ -17,7 +17,7 @@ from jobform.sandbox.wire import Call
 from jobform.schema import SpecSchema, bundle
 from jobform.schema_rules import resolve_ref
 from jobform.testing.marks import make_mark
-from tests.sandboxed import assert_no_bugs, open_backend
+from tests.sandboxed import assert_no_bugs, await_aws, open_backend
 from tests.seeds import extract
 from tests.seeds.paths import held, of_calls, shown
 
@@ -39,6 +39,8 @@ def sent(service: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> set[s
     """The paths in what a backend sent for the service's specs."""
     project = tmp_path_factory.mktemp("project")
     with Sandbox(speed=100.0, only=frozenset({service.TYPE.name}), record=True) as sandbox:
+        if service.TYPE.name == "braket":
+            await_aws(sandbox)
         if hasattr(service, "prepare"):
             service.prepare(project, sandbox.variables)
         backend = open_backend(service.TYPE, service.SETTINGS, sandbox, project)

@@ -14,7 +14,7 @@ from jobform.model.values import Json
 from jobform.protocols import Mark, Place, Ref, Submission, no_effect
 from jobform.sandbox.host import Sandbox
 from jobform.testing.marks import make_mark
-from tests.sandboxed import QuickClock, assert_never_two_live, assert_no_bugs
+from tests.sandboxed import QuickClock, assert_never_two_live, assert_no_bugs, await_aws
 from tests.support import Result, Warm
 
 ROLE = "arn:aws:iam::123456789012:role/braket-jobs"
@@ -54,6 +54,7 @@ def quick_models() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def running() -> Iterator[Sandbox]:
     with Sandbox(speed=50.0, only=frozenset({"braket"}), record=True) as sandbox:
+        await_aws(sandbox)
         yield sandbox
 
 

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from jobform.sandbox.braket import Braket
 from jobform.sandbox.host import Sandbox
+from tests.sandboxed import await_aws
 from tests.support import ROOT, Warm, project
 
 CREATE: dict[str, Any] = {
@@ -263,6 +264,7 @@ def test_programs_are_run_as_in_the_service_s_container(warm: Warm, tmp_path: Pa
     }}
     project(tmp_path, {"vqe": job}, {"qpu": {"type": "braket", "role_arn": CREATE["roleArn"]}})
     with Sandbox(speed=50.0, only=frozenset({"braket"}), run_locally=True) as sandbox:
+        await_aws(sandbox)
         environ = {**sandbox.variables, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": str(ROOT)}
         assert warm.run("init", cwd=tmp_path, env=environ).exit == 0
         applied = warm.run("apply", "--auto-approve", cwd=tmp_path, env=environ)

@@ -1,6 +1,7 @@
 """The calls: tags in place, lists by pages, one create whatever happens, the documented rates, and answers that are none."""
 
 import json
+import math
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from jobform.backends.braket import service
 from jobform.backends.braket.backend import TYPE, BraketBackend
 from jobform.backends.braket.service import Braket
 from jobform.backends.remote import FEW
@@ -168,8 +170,9 @@ def test_ids_that_are_none_say_so(backend: BraketBackend, id_: str, words: str) 
 
 
 def test_a_new_job_that_cannot_be_read_yet_is_not_gone(
-    backend: BraketBackend, start: Start, sandbox: Sandbox, open_backend: Open,
+    backend: BraketBackend, start: Start, sandbox: Sandbox, open_backend: Open, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(service, "_FRESH", math.inf)
     ref = start(hyper_parameters=RUNS)
     answer(sandbox, "GET", "/job/.*", {"message": "no such job"}, status=404, code="ResourceNotFoundException")
     for each in (backend, open_backend()):  # whoever made it, and whoever sees it in a list
@@ -245,13 +248,20 @@ def test_a_login_page_is_told_as_what_it_is(backend: BraketBackend, start: Start
 # --- stopping ---
 
 
-def test_a_second_stop_is_quiet(backend: BraketBackend, start: Start, sandbox: Sandbox) -> None:
+def test_a_second_stop_is_quiet(
+    backend: BraketBackend, start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked while the first stop still goes on: the service refuses it, and that is what was wanted."""
+    monkeypatch.setattr(sandbox.world("braket"), "stopping", math.inf)
     ref = start(hyper_parameters=RUNS)
     while actual_of(backend, ref).phase is not Phase.RUNNING:
         pass
     backend.cancel(ref, only_if_waiting=False)
     answer(sandbox, "PUT", ".*", {"message": "it is being cancelled"}, status=409, code="ConflictException")
     backend.cancel(ref, only_if_waiting=False)
+    assert [call.method for call in sandbox.servers["braket"].calls].count("PUT") == 2
+    actual = actual_of(backend, ref)
+    assert (actual.phase, actual.detail) == (Phase.RUNNING, "it is being cancelled")
 
 
 def test_a_stop_that_is_refused_is_an_error(backend: BraketBackend, start: Start, sandbox: Sandbox) -> None:

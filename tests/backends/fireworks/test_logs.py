@@ -17,6 +17,8 @@ from tests.backends.fireworks.conftest import Start
 from tests.sandboxed import Answer
 
 LOGS = "/v1/accounts/[^/]+/batchJobs/[^/]+:getLogs"
+HOUR = 3600.0
+"""Apart from each other stand lines of which some are old enough, however long a test takes."""
 
 
 def printed(backend: FireworksBackend, ref: Ref, **options: object) -> list[str]:
@@ -74,11 +76,12 @@ def test_records_of_several_lines_are_lines(backend: FireworksBackend, start: St
 
 
 def test_the_last_minutes(backend: FireworksBackend, written: Written) -> None:
-    ref, _ = written(100, apart=60.0)
-    lines = printed(backend, ref, since=630.0)
+    ref, _ = written(100, apart=HOUR)
+    since = 10.5 * HOUR
+    lines = printed(backend, ref, since=since)
     assert lines == [f"line {index}" for index in range(89, 100)]
-    assert printed(backend, ref, since=630.0, tail=2) == ["line 98", "line 99"]
-    assert printed(backend, ref, since=630.0, tail=50) == lines
+    assert printed(backend, ref, since=since, tail=2) == ["line 98", "line 99"]
+    assert printed(backend, ref, since=since, tail=50) == lines
 
 
 def test_ranks_are_told_apart_and_chosen(backend: FireworksBackend, written: Written) -> None:
@@ -138,7 +141,7 @@ class Follower:
         return [line.decode().strip() for line in islice(self._lines, count)]
 
 
-@pytest.mark.parametrize("options", [{"tail": 2}, {"tail": 2, "since": 60.0}])
+@pytest.mark.parametrize("options", [{"tail": 2}, {"tail": 2, "since": HOUR}])
 @pytest.mark.parametrize("count", [10, 300])
 def test_following_the_last_lines_shows_none_from_before(
     backend: FireworksBackend, written: Written, world: World, count: int, options: dict[str, float],
@@ -155,8 +158,8 @@ def test_following_the_last_lines_shows_none_from_before(
 
 
 def test_following_since_shows_none_from_before(backend: FireworksBackend, written: Written, world: World) -> None:
-    ref, job = written(10, apart=60.0)
-    follower = Follower(backend.logs(ref, LogOptions(follow=True, since=150.0)))
+    ref, job = written(10, apart=HOUR)
+    follower = Follower(backend.logs(ref, LogOptions(follow=True, since=2.5 * HOUR)))
     assert follower.next(3) == ["line 7", "line 8", "line 9"]
     with world.held():
         job.output.append((world.now(), "more\n"))

@@ -17,7 +17,7 @@ from jobform.model.values import Json
 from jobform.protocols import Actual, Found, Gone, Mark, ReadError, Ref, Submission, Unknown, timestamp
 from jobform.sandbox.faults import Fault
 from jobform.sandbox.host import Sandbox
-from jobform.sandbox.world import Course
+from jobform.sandbox.world import Course, State
 from jobform.schema import SpecSchema
 from jobform.testing.backend_fixtures import read_one
 from jobform.testing.marks import make_mark
@@ -83,8 +83,12 @@ def test_the_end_overtakes_a_cancel(backend: RemoteBackend, start: Start, sandbo
     ref = start()
     world = sandbox.world("fireworks")
     with world.held():
-        world.end(next(iter(world.jobs.values())))
+        (job,) = world.jobs.values()
+        world.end(job)
     backend._service.cancel(ref.value["id"])  # type: ignore[attr-defined,call-overload,index]  # the one below the protocol
+    assert [call.method for call in sandbox.servers["fireworks"].calls if call.path.endswith(":cancel")] == ["POST"]
+    assert job.state is State.SUCCEEDED
+    assert made(backend, ref).phase is Phase.SUCCEEDED
 
 
 def test_a_cancel_that_is_refused_says_so(backend: RemoteBackend, start: Start, sandbox: Sandbox) -> None:
