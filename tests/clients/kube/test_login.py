@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,10 +299,13 @@ def test_a_plugin_that_gives_no_answer_is_ended_with_all_that_it_started(tmp_pat
     text = f'sleep 60 & echo "$$ $!" > {started}; sleep 60'
     path = write(tmp_path / "c", user=plugin("sh", args=["-c", text]))
     before = time.monotonic()
-    error = refused(lambda: log_in(KubeSettings(kubeconfig=str(path), plugin=3), {"PATH": os.environ["PATH"]}))
-    assert "plug-in sh of context c of" in error.message
-    assert "it gave no answer in 3 s" in error.message
-    assert time.monotonic() - before < 50
+    for seconds in (3, 12, 40):
+        error = refused(partial(log_in, KubeSettings(kubeconfig=str(path), plugin=seconds), {"PATH": os.environ["PATH"]}))
+        assert "plug-in sh of context c of" in error.message
+        assert f"it gave no answer in {seconds} s" in error.message
+        if started.exists():  # else the machine was too busy for it to begin
+            break
+    assert time.monotonic() - before < 200
     for pid in started.read_text().split():
         assert is_gone(int(pid))
 
@@ -382,7 +386,7 @@ def test_a_key_that_is_locked_is_refused_and_nobody_is_asked_for_its_pass_phrase
             print(error)
     """
     done = subprocess.run(
-        [sys.executable, "-c", code], stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=60,
+        [sys.executable, "-c", code], stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True, timeout=120,
         check=True, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0),
     )
     os.close(master)
