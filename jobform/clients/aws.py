@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobform.clients.aws_errors import EXPIRED, AwsError, Context, check_answer, failure, no_credentials
@@ -90,6 +89,7 @@ class Aws:
         self._lock = threading.RLock()
         self._attended = attended
         self._opened: _Opened | None = None
+        self._region: Named | None = None
 
     def often(self, service: str, operation: str, **parameters: object) -> dict[str, Json]:
         """A call that may be made any number of times, such as every read, tried again while that may help."""
@@ -120,12 +120,16 @@ class Aws:
         variable = next((name for name in ("AWS_DEFAULT_PROFILE", "AWS_PROFILE") if self._environ.get(name)), None)
         return Named(self._environ[variable], variable) if variable else None
 
-    @cached_property
+    @property
     def region(self) -> Named:
         """Raises BackendError when nobody says which."""
-        if chosen := self._chosen_region():
-            return chosen
-        with self._lock, self._explained("", "", changing=False):
+        if self._region is None:  # no cached_property: in Python 3.11 that has a lock of its own, taken before ours or after it
+            with self._lock:
+                self._region = self._chosen_region() or self._configured_region()
+        return self._region
+
+    def _configured_region(self) -> Named:
+        with self._explained("", "", changing=False):
             found = self._session().core.get_config_variable("region")
         if isinstance(found, str) and found:
             return Named(found, f"the profile {self.profile.value if self.profile else 'default'}")
@@ -259,7 +263,7 @@ class Aws:
         return _Explained(lambda error: no_credentials(error, self._context("", "", changing=False)))
 
     def _context(self, service: str, operation: str, *, changing: bool) -> Context:
-        region = self.__dict__.get("region")  # asking for it may be what has failed
+        region = self._region  # asking for it may be what has failed
         endpoint = self._endpoint(service) if service else None
         return Context(
             service, operation, changing, region.value if region else "", region.source if region else "",

@@ -53,6 +53,41 @@ def failure(call: Callable[[], object]) -> AwsError:
     return caught.value
 
 
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_region_that_two_threads_ask_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for itself, the other for a client that it makes: neither waits for ever for what the other holds."""
+    (tmp_path / "config").write_text("[default]\nregion = us-east-1\n")
+    environ = {**KEYS, "AWS_REGION": "", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    asked, found = threading.Event(), []
+    chosen, endpoint = Aws._chosen_region, Aws._endpoint
+
+    def slowly(aws: Aws) -> Any:
+        if threading.current_thread() is first:
+            asked.set()
+            holds.wait(1)  # the other may not get so far before this one is done: then there is no harm either
+        return chosen(aws)
+
+    def holding(aws: Aws, service: str) -> Any:
+        holds.set()
+        return endpoint(aws, service)
+
+    with raw(answering(ok({"jobs": []}))) as server:
+        aws, holds = opened(tmp_path, server.url, environ), threading.Event()
+        monkeypatch.setattr(Aws, "_chosen_region", slowly)
+        monkeypatch.setattr(Aws, "_endpoint", holding)
+        first = threading.Thread(target=lambda: found.append(aws.region.value), daemon=True)
+        first.start()
+        asked.wait()
+        second = threading.Thread(target=lambda: found.append(calls(aws, changing=False)), daemon=True)
+        second.start()
+        for thread in (first, second):
+            thread.join(60)
+            assert not thread.is_alive()
+    assert sorted(found, key=str) == ["us-east-1", {"jobs": []}]
+
+
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from jobform.model.values import Json
 from jobform.protocols import Submission
 from jobform.sandbox.host import Sandbox
 from jobform.testing.backend_fixtures import MakeSubmission, Wish
-from tests.sandboxed import SPEED, SandboxContract, assert_never_two_live, assert_no_bugs
+from tests.sandboxed import SPEED, SandboxContract, assert_never_two_live, assert_no_bugs, await_aws
 
 HINTS: dict[Wish, dict[str, Json]] = {
     Wish.ENDS: {}, Wish.FAILS: {"SANDBOX_EXIT": 3}, Wish.RUNS: {"SANDBOX_QUEUED": 0, "SANDBOX_SECONDS": "inf"},
@@ -28,6 +28,7 @@ SPEC: dict[str, Json] = {
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
     with Sandbox(speed=SPEED, only=frozenset({"braket"})) as running:
+        await_aws(running)
         yield running
         assert_no_bugs(running.ledger.entries())
 
