@@ -116,9 +116,10 @@ class _Handler(BaseHTTPRequestHandler):
         service, world = self.server.service, self.server.world
         try:
             with world.held():
-                return service.answer(call)
-        except Refused as refused:
-            return service.refusal(refused)
+                try:
+                    return service.answer(call)
+                except Refused as refused:
+                    return service.refusal(refused)
         except Exception:  # noqa: BLE001  # a fault of the sandbox: told in the answer and the ledger, where it is looked for
             trace = traceback.format_exc(limit=-6)
             world.ledger.write(event="bug", service=service.name, path=call.path, trace=trace)

@@ -101,7 +101,7 @@ class SandboxService(Protocol):
         """Answer a call, with the world held. Raises Refused."""
 
     def refusal(self, error: Refused) -> Reply:
-        """An error in the form that the service gives it."""
+        """An error in the form that the service gives it, with the world held since the call that it is of."""
 
 
 @runtime_checkable

@@ -143,6 +143,30 @@ class Broken:
         return Reply(error.status, {"error": error.message})
 
 
+def test_a_refusal_is_made_before_the_next_call_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service whose errors have several forms knows by the call which one is wanted."""
+    looked: list[Call] = []
+
+    class Formal(Broken):
+        def answer(self, call: Call) -> Reply:
+            looked.append(call)
+            raise Refused(409, "no")
+
+        def refusal(self, error: Refused) -> Reply:
+            if len(looked) == 1:
+                other.start()
+                other.join(0.3)
+            return Reply(error.status, {"path": looked[-1].path})
+
+    monkeypatch.setattr("jobform.sandbox.host.services", lambda only: [Formal()])
+    with Sandbox() as running:
+        url = running.variables["BROKEN_URL"]
+        other = threading.Thread(target=call, args=(url,), kwargs={"path": "/second"})
+        assert call(url, path="/first").json == {"path": "/first"}
+        other.join()
+    assert [each.path for each in looked] == ["/first", "/second"]
+
+
 def test_a_fault_of_the_sandbox_itself_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a 500 with a trace, and tests that look at the ledger fail."""
     monkeypatch.setattr("jobform.sandbox.host.services", lambda only: [Broken()])
