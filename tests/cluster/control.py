@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -57,7 +58,7 @@ CLIENT_AUTHORITY = "client-authority"
 """Of the files, without their endings, that make client certificates; see `certificates.py`."""
 
 ROOT = Path(__file__).parents[2]
-READY_TIMEOUT = 120.0
+READY_TIMEOUT = 150.0
 
 
 @dataclass
@@ -79,6 +80,7 @@ class ControlPlane:
         command = [sys.executable, "-m", "tests.cluster.issuer", self.directory, str(self.issuer_port)]
         self._children["issuer"] = start(command, self.directory, "issuer", os.environ | {"PYTHONPATH": str(ROOT)})
         self._run("etcd", *self._etcd())
+        self.wait("the issuer", self._issues)  # who finds none at first looks for it again much later
         self.start_apiserver()
         self._run("kube-controller-manager", *self._controller_manager(self.kubeconfig("system:kube-controller-manager")))
         self._run("kube-scheduler", *self._scheduler(self.kubeconfig("system:kube-scheduler")))
@@ -90,6 +92,8 @@ class ControlPlane:
     def start_apiserver(self) -> None:
         self._run("kube-apiserver", *self._apiserver())
         self.wait("the API server", lambda: self._get("/readyz") == 200)
+        token = self.issuer.token("nobody", 3600)
+        self.wait("tokens of the issuer to be taken", lambda: self._get("/api", token) == 200)
 
     def stop_apiserver(self) -> None:
         """After it the port refuses connections; what etcd holds stays. A crash: its orderly end takes many seconds."""
@@ -201,12 +205,16 @@ class ControlPlane:
             "--kube-api-qps=500", "--kube-api-burst=1000",
         ]
 
-    def _get(self, path: str) -> int:
-        """The status of a GET by the admin; 0 while nothing answers."""
+    def _issues(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.issuer_port)) == 0
+
+    def _get(self, path: str, token: str = "") -> int:
+        """The status of a GET by the admin, or with another token; 0 while nothing answers."""
         if not (self.directory / "certs" / "apiserver.crt").exists():
             return 0
         access = self.access("admin")
-        request = urllib.request.Request(access.server + path, headers={"Authorization": f"Bearer {access.token}"})
+        request = urllib.request.Request(access.server + path, headers={"Authorization": f"Bearer {token or access.token}"})
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=access.authority)),

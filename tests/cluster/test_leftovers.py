@@ -1,11 +1,14 @@
 """A cluster ends with whoever needed it, however that ended, and leaves nothing: no process, no mount, no group, no file."""
 
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,8 @@ from tests.cluster.binaries import KUBELET, Unavailable, find
 from tests.cluster.cluster import ROOT
 from tests.cluster.node import CGROUPS, missing, sweep
 from tests.cluster.policy import ENVIRON, available
-from tests.cluster.supervisor import Connection
+from tests.cluster.processes import free_port
+from tests.cluster.supervisor import SOCKET, Connection
 
 HOLDER = """
 import os, sys, time
@@ -121,6 +125,31 @@ def test_up_and_down() -> None:
     Connection(Path(kubeconfig).parent).close()
     subprocess.run([*command, "down"], cwd=ROOT, env=ENVIRON | {"KUBECONFIG": kubeconfig}, check=True)
     assert not Path(kubeconfig).parent.exists()
+
+
+def test_whoever_comes_when_the_last_one_leaves_finds_a_cluster_or_none(tmp_path: Path) -> None:
+    """One that has decided to end takes connections for a moment: nobody may believe that it stays."""
+    with socket.socket(socket.AF_UNIX) as place:
+        place.bind(str(tmp_path / SOCKET))
+        place.listen()
+
+        def leave() -> None:
+            place.accept()[0].close()
+
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        with pytest.raises(ConnectionError):
+            Connection(tmp_path)
+        leaving.join()
+
+
+def test_a_port_is_given_to_one_alone_although_nobody_listens_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "sample", lambda ports, count: list(ports)[:count])
+    script = "import random; random.sample = lambda ports, count: list(ports)[:count]\n"
+    script += "from tests.cluster.processes import free_port; print(free_port())"
+    ports = [free_port(), free_port()]
+    ports.append(int(subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout))
+    assert len(set(ports)) == 3, ports
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

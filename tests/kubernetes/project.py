@@ -17,7 +17,7 @@ from tests.support import Result, environ_for, project, run_cli
 IMAGE = "docker.io/local/busybox:1"
 PYTHON = "docker.io/local/python:3"
 JOBFORM = Path(sysconfig.get_path("scripts")) / "jobform"
-TIMEOUT = 120.0
+TIMEOUT = 200.0
 
 
 def shell(script: str, **spec: Any) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Project:
         """What `status --format json` says of each job, by its address."""
         return {row["address"]: row for row in json.loads(self.ok("status", "--format", "json"))["jobs"]}
 
-    def until(self, met: Callable[[dict[str, Any]], bool], *, timeout: float = 90.0) -> dict[str, Any]:
+    def until(self, met: Callable[[dict[str, Any]], bool], *, timeout: float = 150.0) -> dict[str, Any]:
         """`status`, asked again until it is as wanted."""
         ends = time.monotonic() + timeout
         while True:
@@ -107,6 +107,20 @@ class Project:
                 return seen
             assert time.monotonic() < ends, f"not in {timeout} s: {json.dumps(seen, indent=1)}"
             time.sleep(0.3)
+
+    def job(self, address: str) -> Object:
+        """The only Job of an address."""
+        [found] = [each for each in self.objects("jobs") if each["metadata"]["annotations"]["jobform.dev/address"] == address]
+        return found
+
+    def printed(self, address: str, text: str) -> None:
+        """Waits until the only pod of a job that runs has printed this, by the server's own word."""
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+        [pod] = self.cluster.api.items(pods, f"job-name={self.job(address)['metadata']['name']}")
+        ends = time.monotonic() + 120
+        while text not in (said := self.cluster.api.raw("GET", f"{pods}/{pod['metadata']['name']}/log")[1].decode()):
+            assert time.monotonic() < ends, said
+            time.sleep(0.1)
 
     def state(self) -> Any:
         """The state file's content."""
@@ -121,7 +135,7 @@ class Project:
             found += self.cluster.api.items(f"{api}/namespaces/{self.namespace}/{plural}", selector)
         return found
 
-    def gone(self, *plurals: str, timeout: float = 90.0) -> None:
+    def gone(self, *plurals: str, timeout: float = 150.0) -> None:
         """Waits until the namespace holds none of them."""
         ends = time.monotonic() + timeout
         while left := self.objects(*plurals):

@@ -121,10 +121,30 @@ def _placed(document: Object, namespace: str) -> tuple[str, Object]:
 def _await(api: Api, namespace: str, documents: list[Object]) -> None:
     """The server takes a moment to know a role that was made or changed: asked until it has exactly what the role says."""
     wanted, every = rights_in(documents), rights_in(shipped()) | rights_in(documents)
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 120
     while (missing := wanted ^ _allowed(api, namespace, every)):
         assert time.monotonic() < ends, f"still not as wanted: {missing}"
         time.sleep(0.05)
+    everywhere = _of_cluster(documents)
+    for rule in _of_cluster(shipped()) | everywhere:
+        while _may(api, *rule) != (rule in everywhere):
+            assert time.monotonic() < ends, f"still not as wanted: {rule}"
+            time.sleep(0.05)
+
+
+def _of_cluster(documents: list[Object]) -> set[tuple[str, str, str, str]]:
+    """What roles of the whole cluster grant: group, resource, name and verb."""
+    return {
+        (rule["apiGroups"][0], resource, (rule.get("resourceNames") or [""])[0], verb)
+        for document in documents if document["kind"] == "ClusterRole"
+        for rule in document["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+    }
+
+
+def _may(api: Api, group: str, resource: str, name: str, verb: str) -> bool:
+    asked = {"group": group, "resource": resource, "name": name, "verb": verb}
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
+    return bool(api.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)["status"]["allowed"])
 
 
 def _allowed(api: Api, namespace: str, every: set[Right]) -> set[Right]:

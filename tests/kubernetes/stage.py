@@ -12,7 +12,7 @@ from tests.entry import Hook
 from tests.kubernetes.project import IMAGE, TIMEOUT, Project
 from tests.support import Result, Warm
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 POLICY: tuple[str, ...] = ("rerun", "on_change_while_running", "ignore_drift", "protect", "generation")
 
 

@@ -90,7 +90,7 @@ def test_a_namespace_that_was_made_anew_is_another_place(stage: Stage) -> None:
     stage.api.delete(f"{stage.path}/{stage.live('lives')['metadata']['name']}")  # an empty namespace goes at once
     stage.gone()
     stage.cluster.drop(stage.namespace)
-    stage.api.wait(path, lambda found: found is None, timeout=60, what="the namespace to be gone")
+    stage.api.wait(path, lambda found: found is None, what="the namespace to be gone")
     one_error(stage.run("plan"), f"namespace {stage.namespace} does not exist", f"kubectl create namespace {stage.namespace}")
     stage.cluster.namespace(name=stage.namespace)
     one_error(stage.run("plan"), "other_scope", "lives runs somewhere else", "the namespace from the setting `namespace`")
@@ -217,7 +217,7 @@ def test_inside_a_pod_its_service_account_is_used(stage: Stage, tmp_path: Path) 
         script = f'mount -t tmpfs none /run && mkdir -p {place} && cp "$0"/* {place} && exec "$@"'
         said = subprocess.run(
             ["unshare", "-m", "sh", "-c", script, str(files), str(JOBFORM), "apply", "--auto-approve", "--detach"],
-            cwd=stage.directory, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+            cwd=stage.directory, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
             env=environ_for({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}, None),
         )
         assert said.returncode == 0, said
@@ -245,6 +245,19 @@ def test_a_plugin_gives_the_token_and_nobody_sees_it(stage: Stage, tmp_path: Pat
 
 
 
+def all_of(master: int) -> bytes:
+    """What was written to a terminal that everybody has closed: it comes in pieces."""
+    said = b""
+    while True:
+        try:
+            piece = os.read(master, 1 << 16)
+        except OSError:  # how Linux says that it is the end
+            return said
+        if not piece:
+            return said
+        said += piece
+
+
 @pytest.mark.parametrize(("arguments", "environ", "asks"), [
     (("plan",), {}, True), (("plan",), {"CI": "true"}, False),
     (("apply", "--auto-approve", "--detach"), {}, True), (("apply", "--auto-approve", "--detach", "--no-input"), {}, False),
@@ -264,11 +277,11 @@ def test_a_plugin_asks_on_a_terminal_only_where_somebody_may_be_asked(
     os.write(master, f"{stage.cluster.access.token}\n".encode())
     done = subprocess.run(
         [str(JOBFORM), *arguments], cwd=stage.directory, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, text=True,
-        timeout=60, env={**surroundings, **environ, "KUBECONFIG": kubeconfig},
+        timeout=120, env={**surroundings, **environ, "KUBECONFIG": kubeconfig},
     )
-    said = os.read(master, 1 << 16).decode()
-    os.close(master)
     os.close(terminal)
+    said = all_of(master).decode()
+    os.close(master)
     if asks:
         assert done.returncode == 0, (done, said)
         assert said.startswith("Password: ")

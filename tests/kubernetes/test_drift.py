@@ -86,8 +86,8 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     play.patch(path("label"), {"metadata": {"labels": {"team": "audio"}}}, "kubectl-label")
     play.patch(path("gone"), {"metadata": {"labels": {"team": None}}}, "kubectl-label")
     play.patch(path("count"), {"spec": {"parallelism": 2}}, "kubectl-patch")
-    play.patch(path("time"), {"spec": {"activeDeadlineSeconds": 60}}, "kubectl-edit")
-    both = {"spec": {"activeDeadlineSeconds": 60}, "metadata": {"labels": {"team": "audio"}}}
+    play.patch(path("time"), {"spec": {"activeDeadlineSeconds": 1800}}, "kubectl-edit")
+    both = {"spec": {"activeDeadlineSeconds": 1800}, "metadata": {"labels": {"team": "audio"}}}
     play.patch(path("ignored"), both, "kubectl-edit")
     made = play.changes()
     assert {name: (each["action"], each["reason"]) for name, each in made.items()} == {
@@ -100,7 +100,7 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     }
     assert told["label"] == {"spec.labels.team": ("vision", "audio", "kubectl-label")}
     assert told["count"] == {"spec.objects.Job.spec.parallelism": (1, 2, "kubectl-patch")}
-    assert told["time"] == {"spec.timeout": ("1h", 60, "kubectl-edit")}
+    assert told["time"] == {"spec.timeout": ("1h", 1800, "kubectl-edit")}
     human = play.run("plan").stdout
     markdown = play.run("plan", "--format", "markdown").stdout
     for text in (human, markdown):
@@ -111,7 +111,7 @@ def test_a_changed_field_of_ours_is_told_with_its_manager_and_set_back(play: Sta
     assert play.live("gone")["metadata"]["labels"]["team"] == "vision"
     assert play.live("count")["spec"]["parallelism"] == 1
     assert play.live("time")["spec"]["activeDeadlineSeconds"] == 3600
-    assert play.live("ignored")["spec"]["activeDeadlineSeconds"] == 60
+    assert play.live("ignored")["spec"]["activeDeadlineSeconds"] == 1800
 
 
 def test_a_companion_that_somebody_changes_is_set_back_while_its_job_has_not_ended(play: Stage) -> None:

@@ -12,7 +12,7 @@ import yaml
 from tests.cluster import audit
 from tests.cluster.api import ApiFailure, Object
 from tests.cluster.cluster import Cluster
-from tests.cluster.kinds import CRDS, Declared, declare
+from tests.cluster.kinds import CRDS, Declared, await_discovery, declare
 from tests.cluster.proxy import (
     DROP_AFTER,
     DROP_BEFORE,
@@ -25,6 +25,7 @@ from tests.cluster.proxy import (
     html,
     refuse,
 )
+from tests.cluster.quota import allow, forbid
 from tests.kubernetes.stage import Stage, document, image_job, inline
 from tests.support import Result, Warm
 
@@ -410,17 +411,13 @@ def test_a_policy_that_refuses_is_told_in_the_plan(stage: Stage) -> None:
 
 
 def test_a_quota_of_jobs_is_told_and_the_rest_goes_on(stage: Stage) -> None:
-    quotas = f"/api/v1/namespaces/{stage.namespace}/resourcequotas"
-    hard = {"count/jobs.batch": "1"}
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": hard}}
-    stage.api.create(quotas, quota)
-    stage.api.wait(f"{quotas}/few", lambda it: bool((it or {}).get("status", {}).get("used")), what="the quota to be counted")
+    forbid(stage.api, stage.namespace, "few", "count/jobs.batch")
+    allow(stage.api, stage.namespace, "few", "count/jobs.batch", 1)
     stage.declare({"a": image_job(), "b": image_job()})
     said = stage.begin("--parallelism", "1", expect=7)
     plain(said, "exceeded quota: few", "count/jobs.batch")
     assert len(stage.api.items(stage.path)) == 1
-    stage.api.merge(f"{quotas}/few", {"spec": {"hard": {"count/jobs.batch": "5"}}})
-    stage.api.wait(f"{quotas}/few", lambda it: (it or {})["status"]["hard"] == {"count/jobs.batch": "5"}, what="the wider quota")
+    allow(stage.api, stage.namespace, "few", "count/jobs.batch", 5)
     stage.begin()
     stage.plan()
 
@@ -435,7 +432,7 @@ def test_a_namespace_that_goes_takes_no_job_and_loses_none(stage: Stage) -> None
     stage.api.create(path, held)
     stage.api.call("DELETE", f"/api/v1/namespaces/{stage.namespace}")
     try:
-        stage.api.call("DELETE", job, {"propagationPolicy": "Background"})  # what the controller would do, some seconds later
+        stage.api.remove(job)  # what the controller does, at once or some seconds later
         stage.wait(lambda: stage.api.items(stage.path), lambda found: not found)
         for command in (("plan",), ("apply", "--auto-approve", "--detach")):
             said = stage.run(*command)
@@ -455,7 +452,7 @@ def test_a_finalizer_that_holds_a_job_is_named_at_the_deadline(stage: Stage) -> 
     stage.begin()
     path = f"{stage.path}/{stage.live('a')['metadata']['name']}"
     stage.api.merge(path, {"metadata": {"finalizers": ["example.com/hold"]}})
-    said = stage.run("destroy", "--auto-approve", "--allow-cancel", "*", "--timeout", "3s")
+    said = stage.run("destroy", "--auto-approve", "--allow-cancel", "*", "--timeout", "8s")  # time enough for a second look
     assert said.exit == 9, said
     plain(said, "example.com/hold")
     assert "example.com/hold" in stage.run("status").stdout
@@ -479,6 +476,7 @@ def test_a_kind_that_is_not_served_any_more_is_no_lost_job(stage: Stage) -> None
     stage.begin()
     stage.api.call("DELETE", f"{CRDS}/{PASSING.plural}.{PASSING.group}")
     stage.wait(lambda: served(stage), lambda it: not it)
+    await_discovery(stage.api, PASSING, served=False)
     for command in (("plan",), ("apply", "--auto-approve", "--detach")):
         said = stage.run(*command)
         plain(said, "0 to create", f"does not serve {PASSING.kind} of {PASSING.api}")

@@ -52,10 +52,12 @@ def test_a_time_to_live_of_ours_waits_for_the_record(play: Stage) -> None:
 
 
 def test_a_time_to_live_of_somebody_else_takes_the_proof_away(play: Stage) -> None:
-    play.declare({"job": image_job("exit", code=0)})
+    play.declare({"job": image_job()})
     play.begin()
+    play.running("job")
     name = play.live("job")["metadata"]["name"]
     play.patch(f"{play.path}/{name}", {"spec": {"ttlSecondsAfterFinished": 0}}, "cleaner")
+    play.let_end("job")
     play.wait(lambda: play.api.items(play.path), lambda found: not found)
     assert play.judged(expect=0) == {"job": ("hold", "lost")}
 

@@ -172,7 +172,8 @@ sys.path.insert(0, {str(ROOT)!r})
 from tests.cluster.api import Access, Api
 from tests.cluster.issuer import Issuer
 token = Issuer.of(pathlib.Path({str(issuer.folder)!r})).token("applier", 5)
-pathlib.Path({str(given)!r}).write_text(token)
+pathlib.Path({str(given)!r} + ".new").write_text(token)
+pathlib.Path({str(given)!r} + ".new").replace({str(given)!r})
 status = {{"token": token}}
 print(json.dumps({{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}}))
 """)
@@ -187,14 +188,14 @@ print(json.dumps({{"apiVersion": "client.authentication.k8s.io/v1", "kind": "Exe
     play.declare({"one": image_job(), "two": image_job("") | {"needs": ["one"]}})
     play.environ["KUBECONFIG"] = path
     applying = play.start("apply", "--auto-approve")
-    play.api.wait(play.path, lambda found: bool(found and found["items"]), timeout=60, what="the first job")
+    play.api.wait(play.path, lambda found: bool(found and found["items"]), what="the first job")
     first, path_of_review = token(), "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     access = Api.open(Access(play.cluster.access.server, play.cluster.access.authority, first))
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     play.wait(lambda: access.raw("POST", path_of_review, review)[0], lambda status: status == 401)
     assert applying.poll() is None
     play.let_end("one")
-    said, errors = applying.communicate(timeout=60)
+    said, errors = applying.communicate(timeout=120)
     assert applying.returncode == 0, (said, errors)
     assert "two: succeeded" in said + errors
     assert token() != first

@@ -46,6 +46,11 @@ def held(stage: Stage, address: str) -> bool:
     return bool(stage.live(address)["spec"]["suspend"])
 
 
+def stopped(statuses: list[Object]) -> bool:
+    """The Job controller has done what the queue asked for: none of their pods is left."""
+    return not any(status.get(key) for status in statuses for key in ("active", "ready", "terminating"))
+
+
 def suspends_sent(stage: Stage) -> list[str]:
     """Who owns `suspend` of a Job of the namespace by an apply."""
     return [
@@ -76,6 +81,7 @@ def test_no_plan_shows_what_a_queue_does(queued: Stage) -> None:
             kueue.evict(queued.live(address)["metadata"]["name"])
         queued.wait(lambda: held(queued, "own") and held(queued, "whole"), bool)
         queued.wait(lambda: queued.live("own")["spec"]["template"]["metadata"], lambda found: f"{GROUP}/podset" not in str(found))
+        queued.wait(lambda: [queued.live(name)["status"] for name in ("own", "whole")], stopped)
         queued.plan()
         queued.until(lambda seen: "evicted (Preempted" in seen["own"]["detail"])
         kueue.hold = False

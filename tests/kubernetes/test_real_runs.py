@@ -3,11 +3,16 @@
 import json
 import re
 import signal
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cluster.node import NAME
-from tests.kubernetes.project import Project, shell
+from tests.kubernetes.project import TIMEOUT, Project, shell
 from tests.support import Result, assert_no_secret
 
 SECRET = "hunter2-and-then-some"
@@ -36,6 +41,13 @@ OUTCOMES = {
     "single": ("succeeded", None, 0),
 }
 """Phase, class and exit code. A pod whose deadline is over is removed, so nobody can say how it ended."""
+
+
+@pytest.fixture
+def gate() -> Iterator[Path]:
+    """A folder of this machine, where the node is, that a pod may look into: what the test puts there ends it."""
+    with tempfile.TemporaryDirectory(prefix="jobform-gate-") as folder:
+        yield Path(folder)
 
 
 def test_every_way_to_end_is_told_recorded_and_left_clean(real: Project) -> None:
@@ -104,9 +116,22 @@ def logs_are_printed_without_the_objects(real: Project) -> None:
     assert [line for line in real.ok("logs", "third").splitlines() if line.startswith("part")] == [f"part {n}" for n in range(4)]
 
 
-def test_what_a_run_printed_before_its_deadline_is_kept_though_its_pod_is_removed(real: Project) -> None:
-    real.write({"late": shell("echo at work; sleep 60", timeout="10s", grace_period="4s")})
-    real.ok("apply", "--auto-approve", code=8)
+def test_what_a_run_printed_before_its_deadline_is_kept_though_its_pod_is_removed(real: Project, gate: Path) -> None:
+    """The pod, which has been told to go, goes on until the log is kept."""
+    waits = "echo at work; until [ -e /gate/open ]; do sleep 0.2; done"
+    real.write({"late": shell(waits, timeout="10m", grace_period="100s", volumes={"/gate": {"host_path": str(gate)}})})
+    apply = real.start("apply", "--auto-approve")
+    real.until(lambda rows: bool(rows) and rows["late"]["phase"] == "running")
+    real.printed("late", "at work")
+    path = f"/apis/batch/v1/namespaces/{real.namespace}/jobs/{real.job('late')['metadata']['name']}"
+    real.cluster.api.merge(path, {"spec": {"activeDeadlineSeconds": 1}})  # it is over: how long a start takes is not known before
+    ends, logs = time.monotonic() + TIMEOUT, real.directory / "jobform.state.logs"
+    while not (logs.exists() and any(logs.iterdir())):
+        assert time.monotonic() < ends, "no log is kept"
+        time.sleep(0.1)
+    (gate / "open").touch()
+    said = apply.communicate(timeout=TIMEOUT)
+    assert apply.returncode == 8, said
     late = real.status()["late"]
     assert late["class"] == "timeout"
     assert real.objects("pods") == []
@@ -142,19 +167,22 @@ def test_what_keeps_pods_from_starting_is_shown_and_waiting_jobs_stop_without_a_
     real.gone()
 
 
-def test_running_jobs_stop_only_by_a_yes_and_their_output_is_kept(real: Project) -> None:
+def test_running_jobs_stop_only_by_a_yes_and_their_output_is_kept(real: Project, gate: Path) -> None:
     loops = shell("echo at work; trap 'echo told to stop; exit 0' TERM; while :; do sleep 0.2; done", grace_period="5s")
-    ends = shell("echo begun; sleep 6; echo over")
+    waits = "echo begun; until [ -e /gate/open ]; do sleep 0.2; done; echo over"
+    ends = shell(waits, volumes={"/gate": {"host_path": str(gate)}})
     real.write({"stopped": loops, "removed": loops, "destroyed": loops, "ends": ends})
     apply = real.start("apply", "--auto-approve")
     real.until(lambda rows: len(rows) == 4 and all(row["phase"] == "running" for row in rows.values()))
+    recorded(real, "ends", "running")
     follow = real.start("logs", "ends", "--follow")
     apply.send_signal(signal.SIGINT)
-    printed, error = apply.communicate(timeout=60)
+    printed, error = apply.communicate(timeout=TIMEOUT)
     assert apply.returncode == 130, printed + error
     assert len(real.objects("jobs")) == 4
 
-    assert follow.communicate(timeout=60)[0] == "begun\nover\n"
+    (gate / "open").touch()
+    assert follow.communicate(timeout=TIMEOUT)[0] == "begun\nover\n"
     real.until(lambda rows: rows["ends"]["phase"] == "succeeded")
     assert real.state()["jobs"]["ends"]["attempts"][0]["phase"] == "running"
     real.ok("advance", code=2)
@@ -172,6 +200,14 @@ def test_running_jobs_stop_only_by_a_yes_and_their_output_is_kept(real: Project)
     assert real.run("destroy", "--auto-approve").exit == 7
     real.ok("destroy", "--auto-approve", "--allow-cancel", "*")
     real.gone()
+
+
+def recorded(real: Project, address: str, phase: str) -> None:
+    """Waits until the command that is at work has recorded it."""
+    ends = time.monotonic() + TIMEOUT
+    while (seen := json.loads(real.ok("state", "pull"))["jobs"][address]["attempts"][0])["phase"] != phase:
+        assert time.monotonic() < ends, seen
+        time.sleep(0.1)
 
 
 def test_a_sweep_over_more_gpus_than_there_are_runs_to_its_end(real: Project) -> None:

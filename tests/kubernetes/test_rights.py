@@ -11,6 +11,7 @@ import pytest
 from tests.cluster import audit
 from tests.cluster.api import Object
 from tests.cluster.kueue import Kueue, install
+from tests.cluster.quota import allow, forbid
 from tests.kubernetes.project import Project, shell
 from tests.kubernetes.rights import Right, account, bearer, reading, rights_in, shipped, user_name, without
 from tests.kubernetes.stage import Stage, document, image_job, inline
@@ -84,7 +85,7 @@ def test_who_may_only_read_can_plan_and_look_and_nothing_else(play: Stage, use: 
 
 def _is_refused(play: Stage) -> list[Result]:
     """Every command that would change something fails, says what is missing, and changes nothing."""
-    before = {job["metadata"]["name"]: job["metadata"]["resourceVersion"] for job in play.api.items(play.path)}
+    before = _made(play)
     applied = play.run("apply", "--auto-approve", "--detach", "--exclude", "bigger")
     assert applied.exit == 7, applied
     for address in ("changed", "drifted", "fresh", "whole"):
@@ -94,14 +95,24 @@ def _is_refused(play: Stage) -> list[Result]:
     cancelled = play.run("cancel", "same")
     assert cancelled.exit == 1, cancelled
     assert 'cannot delete resource "jobs"' in cancelled.stderr
-    assert {job["metadata"]["name"]: job["metadata"]["resourceVersion"] for job in play.api.items(play.path)} == before
+    assert _made(play) == before
     return [applied, cancelled]
 
 
+def _made(play: Stage) -> dict[str, Any]:
+    """What people make of the namespace's Jobs; their status is the controller's."""
+    keys = ("uid", "generation", "labels", "annotations", "deletionTimestamp")
+    return {
+        job["metadata"]["name"]: ({key: job["metadata"].get(key) for key in keys}, job["spec"])
+        for job in play.api.items(play.path)
+    }
+
+
 def test_logs_need_no_more_than_reading(real: Project, use: Any) -> None:
-    real.write({"short": shell("echo said"), "long": shell("echo begun; sleep 60")})
+    real.write({"short": shell("echo said"), "long": shell("echo begun; sleep 600")})
     real.ok("apply", "--auto-approve", "--detach")
     real.until(lambda seen: seen["short"]["phase"] == "succeeded" and seen["long"]["phase"] == "running")
+    real.printed("long", "begun")
     use(real, reading())
     assert real.ok("logs", "short") == "said\n"
     assert real.ok("logs", "long") == "begun\n"
@@ -127,23 +138,22 @@ def test_every_right_that_is_shipped_is_used_and_no_other_is_wanted(real: Projec
         "late-device": shell("echo", claims={"gpu": {"device_class": "gpu.example.com"}}),
     }
     jobs |= {name: {**job, "needs": ["whole"]} for name, job in waiting.items()} | {
-        "whole": _with_settings("2"), "long": shell("sleep 60", labels={"team": "a"}),
+        "whole": _with_settings("2"), "long": shell("sleep 600", labels={"team": "a"}),
         "device": shell("echo none", claims={"gpu": {"device_class": "gpu.example.com"}}),
         **{name: _with_settings("1", name, suspend=True) for name in ("more", "many", "most")},
     }
     real.write(jobs)
     real.ok("apply", "--auto-approve", "--detach")
-    quota = f"/api/v1/namespaces/{real.namespace}/resourcequotas"
-    hard = {"hard": {"count/jobs.batch": "0"}}  # no plan foresees what comes between it and the start of a job that waited
-    real.cluster.api.create(quota, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": hard})
+    api, counted = real.cluster.api, "count/jobs.batch"
+    forbid(api, real.namespace, "none", counted)  # no plan foresees what comes between it and the start of a job that waited
     real.until(lambda seen: seen["long"]["phase"] == "running" and seen["whole"]["phase"] == "succeeded")
     late = real.run("advance")
     assert late.exit == 7, late
     assert late.stderr.count("exceeded quota: none") == len(waiting), late
     beside = [each["metadata"]["name"] for each in real.objects("secrets", "services")]
     assert not [name for name in beside if name.startswith("late")], "what was made for them is taken back"
-    real.cluster.api.delete(f"{quota}/none")
-    jobs["long"] = shell("sleep 60", labels={"team": "b"})
+    allow(api, real.namespace, "none", counted, 0)
+    jobs["long"] = shell("sleep 600", labels={"team": "b"})
     real.write(jobs)
     said += [real.run("apply", "--auto-approve", "--detach"), real.run("cancel", "long")]
     said += [real.run("destroy", "--auto-approve", "--allow-cancel", "*")]
@@ -219,8 +229,7 @@ def test_without_watch_an_apply_asks_until_all_has_ended(play: Stage, use: Any) 
 
 def test_what_only_events_and_queues_tell_is_told_to_who_may_read_them(play: Stage, use: Any) -> None:
     install(play.api)
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    play.api.create(f"/api/v1/namespaces/{play.namespace}/resourcequotas", quota)
+    forbid(play.api, play.namespace, "none", "pods")
     with Kueue(play.cluster, play.namespace, hold=True) as kueue:
         assert kueue
         play.declare({"stuck": image_job(), "held": image_job(queue="q", resources={"gpu": {"count": 1}})})

@@ -15,7 +15,7 @@ from tests.cluster import audit
 from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
 from tests.entry import Hook
-from tests.kubernetes.stage import Stage, document, image_job, inline
+from tests.kubernetes.stage import PATIENCE, Stage, document, image_job, inline
 from tests.support import Result, StateWatch, Warm, assert_no_secret
 
 OURS = "app.kubernetes.io/managed-by=jobform"
@@ -72,14 +72,16 @@ class Life(Stage):
     def until_done(self, *arguments: str) -> None:
         """The command, again until nothing is left to do."""
         asks = ("plan", "--detailed-exitcode", *(("--destroy",) if arguments[0] == "destroy" else ()))
-        for _ in range(ROUNDS):
+        ends, rounds = time.monotonic() + PATIENCE, 0
+        while rounds < ROUNDS or time.monotonic() < ends:
+            rounds += 1
             done = self.command(*arguments)
             assert done.exit in (0, 7, 9), done
             planned = self.command(*asks)
             if done.exit == 0 and planned.exit == 0 and "accepted" not in planned.stdout:
                 return
             time.sleep(0.2)
-        raise AssertionError(f"still something to do after {ROUNDS} commands: {done}\n{planned}")
+        raise AssertionError(f"still something to do after {rounds} commands: {done}\n{planned}")
 
     def ours(self, plural: str) -> dict[str, Object]:
         """Our objects of a kind that stand, by name."""
@@ -98,11 +100,11 @@ class Life(Stage):
         for address in self.jobs():
             self.let_end(address)
         for name in self.ours("jobs"):
-            self.api.wait(f"{self.path}/{name}", _complete, what=f"the end of {name}", timeout=60)
+            self.api.wait(f"{self.path}/{name}", _complete, what=f"the end of {name}")
 
     def nothing_left(self) -> None:
         """No object of ours stands, when those have gone that are on their way out."""
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + PATIENCE
         while left := [f"{plural}/{name}" for plural in PLACES for name in self.ours(plural)]:
             assert time.monotonic() < ends, f"left behind: {left}"
             time.sleep(0.1)

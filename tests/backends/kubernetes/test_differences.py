@@ -61,7 +61,7 @@ def test_what_the_server_fills_in_and_writes_anew_is_no_drift(desk: Desk) -> Non
 
 @pytest.mark.parametrize(("patch", "expected"), [
     ({"spec": {"parallelism": 3}}, Difference(("parallelism",), 3, by="kubectl-edit")),
-    ({"spec": {"activeDeadlineSeconds": 60}}, Difference(("timeout",), 60, by="kubectl-edit")),
+    ({"spec": {"activeDeadlineSeconds": 6000}}, Difference(("timeout",), 6000, by="kubectl-edit")),
     ({"spec": {"activeDeadlineSeconds": None}}, Difference(("timeout",), None, False)),
     ({"metadata": {"labels": {"team": "other"}}}, Difference(("labels", "team"), "other", by="kubectl-edit")),
     ({"metadata": {"labels": {"team": None}}}, Difference(("labels", "team"), None, False)),
@@ -169,8 +169,8 @@ def test_what_webhooks_inject_is_never_drift(desk: Desk) -> None:
         assert stored["metadata"]["labels"]["team"] == "injected"
         assert {"name": "INJECTED", "value": "yes"} in stored["spec"]["template"]["spec"]["containers"][0]["env"]
         assert told(desk, spec, ref) == []
-        desk.api.merge(held(desk, ref), {"spec": {"activeDeadlineSeconds": 5}}, manager="x")
-        assert told(desk, spec, ref) == [Difference(("timeout",), 5, by="x")]
+        desk.api.merge(held(desk, ref), {"spec": {"activeDeadlineSeconds": 5000}}, manager="x")
+        assert told(desk, spec, ref) == [Difference(("timeout",), 5000, by="x")]
 
 
 def test_what_a_queue_writes_is_never_drift(desk: Desk) -> None:
