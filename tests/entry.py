@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -49,19 +50,31 @@ class Hook:
 
     record: a file that gets one line per effect, `name address`. at: the number of the effect, from 1, at which `do` happens;
     with name, only effects of this name count. do: `kill` (kill -9 of this process), `INT` or `TERM` (that signal, and on), or
-    the name of an exception to raise. Only to prove that the tests notice: unrecorded_intents: keep each `Begun` back until its
-    call is over, as if nobody wrote intents; names_at_random: let objects in a cluster have another name at each try.
+    the name of an exception to raise. ahead: seconds by which the command's clock is ahead. Only to prove that the tests notice:
+    unrecorded_intents: keep each `Begun` back until its call is over, as if nobody wrote intents; names_at_random: let objects
+    in a cluster have another name at each try.
     """
 
     record: str = ""
     at: int = 0
     name: str = ""
     do: str = "kill"
+    ahead: float = 0.0
     unrecorded_intents: bool = False
     names_at_random: bool = False
 
     def to_json(self) -> str:
         return json.dumps(self.__dict__)
+
+
+class LaterClock(SystemClock):
+    """The time in a while."""
+
+    def __init__(self, passed: timedelta) -> None:
+        self._passed = passed
+
+    def now(self) -> datetime:
+        return super().now() + self._passed
 
 
 class Effects:
@@ -144,7 +157,8 @@ def run(
         forget_intents()
     if hook.names_at_random:
         forget_names()
-    runtime = Runtime(SystemClock(), Effects(hook), environ, registry or plugins(), stdin, stdout, stderr)
+    clock = LaterClock(timedelta(seconds=hook.ahead))
+    runtime = Runtime(clock, Effects(hook), environ, registry or plugins(), stdin, stdout, stderr)
     try:
         return main(arguments, runtime) or 0
     except SystemExit as stop:

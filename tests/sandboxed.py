@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from jobform.sandbox.ledger import Entry
 from jobform.sandbox.world import Job
 from jobform.testing.backend_contract import BackendContract
 from jobform.testing.backend_fixtures import Break
-from tests.entry import Hook, plugins
+from tests.entry import Hook, LaterClock, plugins
 from tests.support import Result, Warm, project
 
 SPEED = 10.0
@@ -51,16 +51,6 @@ class QuickClock(SystemClock):
         time.sleep(short)
         with self._lock:
             self._skipped += max(0.0, seconds - short)
-
-
-class LaterClock(SystemClock):
-    """The time in a while."""
-
-    def __init__(self, passed: timedelta) -> None:
-        self._passed = passed
-
-    def now(self) -> datetime:
-        return super().now() + self._passed
 
 
 def await_aws(sandbox: Sandbox) -> None:

@@ -20,7 +20,8 @@ from jobform.sandbox.world import State
 from jobform.testing.marks import make_mark
 from tests.backends.otoy.conftest import FOREVER
 from tests.backends.otoy.test_commands import RENDER, only
-from tests.sandboxed import Desk, LaterClock
+from tests.entry import LaterClock
+from tests.sandboxed import Desk
 
 LIVE = {**RENDER, "env": FOREVER, "timeout": "1000h"}
 APPLY = ("apply", "--auto-approve", "--detach")

@@ -15,6 +15,9 @@ TRAIN: Mapping[str, Any] = {"image": "python:3.12", "command": ["echo", "hello"]
 FOREVER: Mapping[str, Any] = {**TRAIN, "env": RUNS}
 TRAININGS = "/api/v1/workloads/trainings"
 
+AHEAD = 300.0
+"""Seconds: what was begun by a clock that is so far ahead has not been absent for long, however slow the machine is."""
+
 BOTH = pytest.mark.parametrize("api", ["jobs", "workloads"])
 MOSTLY = pytest.mark.parametrize("api", ["jobs", pytest.param("workloads", marks=pytest.mark.slow)])
 """For what takes a while and hardly depends on the API."""
@@ -85,7 +88,7 @@ def test_a_job_that_vanished_is_lost_and_never_silently_done(made: Project, api:
 def test_a_lost_answer_before_any_effect_holds_the_job(made: Project, api: str) -> None:
     made.write({"train": TRAIN}, api=api)
     made.sandbox.faults.set([Fault.parse(f"method=POST path={path(api)} drop=before")])
-    made.run("apply", "--auto-approve", exits=7)
+    made.run("apply", "--auto-approve", exits=7, hook=Hook(ahead=AHEAD))
     assert "its absence is certain from" in made.run("plan").stdout
     made.run("apply", "--auto-approve", exits=7)
     assert made.posts(path(api)) == 1, "nothing is sent twice"
@@ -109,7 +112,7 @@ def test_a_lost_answer_after_the_effect_is_adopted(made: Project, api: str, faul
 @pytest.mark.parametrize(("effect", "posts"), [("remote.create.before", 0), ("remote.create.after", 1)])
 def test_a_kill_around_the_create_is_settled_by_the_next_command(made: Project, api: str, effect: str, posts: int) -> None:
     made.write({"train": FOREVER}, api=api)
-    made.run("apply", "--auto-approve", "--detach", exits=-9, hook=Hook(at=1, name=effect))
+    made.run("apply", "--auto-approve", "--detach", exits=-9, hook=Hook(at=1, name=effect, ahead=AHEAD))
     assert made.posts(path(api)) == posts
     made.run("apply", "--auto-approve", "--detach", exits=0 if posts else 7)
     assert made.posts(path(api)) == posts, "adopted, or on hold until the absence is certain"

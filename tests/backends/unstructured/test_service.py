@@ -28,7 +28,8 @@ from jobform.testing.clock import ManualClock
 from jobform.testing.marks import make_mark
 from tests.backends.unstructured.conftest import JOBS, Start, nodes, opened
 from tests.backends.unstructured.multipart import Sent, parts_of
-from tests.sandboxed import Answer, LaterClock
+from tests.entry import LaterClock
+from tests.sandboxed import Answer
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 JOB: dict[str, Json] = {
