@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from jobform.engine.manager import Manager
 from jobform.model.clock import SystemClock
@@ -21,6 +23,9 @@ from tests.entry import VARIABLE, Hook
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 300.0
+
+CLOSE_WAIT, FIN_WAIT = "08", ("04", "05")
+"""What Linux calls the state of a connection that was closed by one of its ends: at the other one, and at that one."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,30 @@ def project(directory: Path, jobs: Mapping[str, Any], backends: Mapping[str, Any
     (directory / "jobform.yaml").write_text(json.dumps(head, indent=1))
     (directory / "jobs" / "jobs.yaml").write_text(json.dumps({"jobs": jobs}, indent=1))
     return directory
+
+
+def until_heard(*urls: str) -> None:
+    """Wait until the servers of these addresses have dealt with all that clients sent them which have ended since.
+
+    A request may be on its way when its sender is killed: what the server makes of it must not come in the middle of what a test
+    does next. The end of such a connection is there until the server has read it.
+    """
+    ports = {urlsplit(url).port for url in urls}
+    end = time.monotonic() + TIMEOUT
+    while _unheard(ports):
+        assert time.monotonic() < end, f"there are requests that nobody has read: {urls}"
+        time.sleep(0.002)
+
+
+def _unheard(ports: set[int | None]) -> bool:
+    """Whether a connection to one of the ports was closed by its client and not by its server. Linux only knows how to tell."""
+    table = Path("/proc/net/tcp")
+    for line in table.read_text().splitlines()[1:] if table.exists() else ():
+        local, remote, state = line.split()[1:4]
+        ours, theirs = (int(address.rpartition(":")[2], 16) for address in (local, remote))
+        if (ours in ports and state == CLOSE_WAIT) or (theirs in ports and state in FIN_WAIT):
+            return True
+    return False
 
 
 # --- invariants -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,9 @@ from jobform.run.outcome import Outcome, outcome_of
 from jobform.run.planning import PlanOptions, check_not_empty, plan, plan_of
 from jobform.run.session import Session
 
+LAST_WORD = 5.0
+"""Seconds that a command waits for the lock to record how its run ended."""
+
 
 class Observer(Protocol):
     """Hears what happens, after it became durable."""
@@ -258,7 +261,7 @@ def conclude(work: Work) -> Outcome:
     ended = replace(ended, diagnostics=(*work.session.unkept.values(), *ended.diagnostics))
     if work.run:
         try:
-            with work.session.locked(work.options.command, 5.0):
+            with work.session.locked(work.options.command, LAST_WORD):
                 record(work.session, work.observer, [RunEnded(work.run, work.session.now(), ended.word, ended.exit)])
         except LockHeldError:
             return replace(ended, note="the end of this run is not in the history: somebody else holds the lock")

@@ -35,11 +35,13 @@ def until(done: Callable[[], object], what: str, patience: float = PATIENCE) -> 
 class Running:
     """A command with both streams in files, in a process group of its own."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, command: list[str] = COMMAND,
+    ) -> None:
         self._paths = [cwd.parent / f"{cwd.name}-{os.urandom(4).hex()}.{name}" for name in ("out", "err")]
         streams = [path.open("w") for path in self._paths]
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments], cwd=cwd, env=environ_for(env, None) | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
+            [*command, *arguments], cwd=cwd, env=environ_for(env, None) | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL,
             stdout=streams[0], stderr=streams[1], start_new_session=True,
         )
         for stream in streams:
@@ -85,10 +87,13 @@ class Terminal:
         self.bytes = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.chdir(cwd)
-            environ = {key: value for key, value in environ_for(env, None).items() if key != "NO_COLOR" or key in (env or {})}
-            os.execve(command[0], [*command, *arguments], environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            try:
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+                os.chdir(cwd)
+                environ = {key: value for key, value in environ_for(env, None).items() if key != "NO_COLOR" or key in (env or {})}
+                os.execve(command[0], [*command, *arguments], environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"})
+            finally:  # whatever failed: there must not be two of the process that runs the tests
+                os._exit(127)
         self.exit: int | None = None
 
     @property

@@ -77,9 +77,10 @@ def test_the_plan_is_shown_once(make: Make, cli: Cli) -> None:
 
 
 def test_progress_is_on_standard_error_and_leaves_nothing(make: Make, cli: Cli, tmp_path: Path) -> None:
-    directory = make({"a": job("sleep 0.7")})
+    directory = make({"a": sleeper(tmp_path / "go")})
     with Terminal("apply", "--auto-approve", cwd=directory, columns=60) as terminal:
         terminal.until("1 running")
+        (tmp_path / "go").touch()
         assert terminal.wait() == 0
     assert terminal.text.rstrip().endswith("1 changed, 1 succeeded.")
     assert b"\x1b[?25h" in terminal.bytes.rpartition(b"\x1b[?25l")[2], "the cursor is shown again"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cli.conftest import Cli, Make, job
+from tests.cli.conftest import Cli, Make, job, sleeper
 from tests.cli.terminal import Running, until
 from tests.support import Result, assert_no_secret
 
@@ -55,11 +55,12 @@ def test_a_missing_secret_stops_an_apply_before_anything(cli: Cli, make: Make) -
     assert not (directory / ".jobform" / "runs").exists()
 
 
-def test_a_missing_secret_in_advance_holds_up_only_its_job(cli: Cli, make: Make) -> None:
+def test_a_missing_secret_in_advance_holds_up_only_its_job(cli: Cli, make: Make, tmp_path: Path) -> None:
     directory = make({
-        "first": job("sleep 0.3"), "a": secret_job("true") | {"needs": ["first"]}, "b": job("true", needs=["first"]),
+        "first": sleeper(tmp_path / "go"), "a": secret_job("true") | {"needs": ["first"]}, "b": job("true", needs=["first"]),
     })
     assert cli("apply", "--auto-approve", "--detach", cwd=directory, env={"JOBFORM_SECRET_X": CANARY}).exit == 0
+    (tmp_path / "go").touch()
     until(lambda: cli("advance", cwd=directory).exit == 7, "the step that would begin it")
     done = cli("advance", cwd=directory)
     assert done.exit == 7, done

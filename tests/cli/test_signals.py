@@ -64,10 +64,19 @@ def test_advance_alone_picks_up_what_a_signal_left(cli: Cli, make: Make, tmp_pat
     assert all(len(record.attempts) == 1 for record in state.jobs.values())
 
 
+PATIENT = """
+import sys
+from jobform.cli import main
+from jobform.run import applying
+applying.LAST_WORD = 3600.0
+sys.exit(main())
+"""
+
+
 def test_the_second_signal_leaves_at_once(make: Make, tmp_path: Path) -> None:
     """F104: even while the lock is waited for to write the end of the run."""
     directory = make({"long": sleeper(tmp_path / "go")})
-    with Running("apply", "--auto-approve", cwd=directory) as apply:
+    with Running("apply", "--auto-approve", cwd=directory, command=[sys.executable, "-c", PATIENT]) as apply:
         apply.until("long: running")
         with held(directory):
             apply.signal(signal.SIGINT)
@@ -128,15 +137,15 @@ def test_a_held_lock_is_said(cli: Cli, make: Make) -> None:
     assert cli("apply", "--auto-approve", cwd=directory).exit == 0
     with held(directory):
         for command in (("apply", "--auto-approve"), ("cancel", "a"), ("rerun", "a"), ("state", "rm", "a"), ("wait",)):
-            began = time.monotonic()
             done = cli(*command, "--lock-timeout", "0", cwd=directory)
             assert done.exit == 4, f"{command}: {done}"
-            assert time.monotonic() - began < 30, "it did not wait as long as it does by default"
+            assert "Waiting for the lock" not in done.stderr
         assert cli("advance", cwd=directory).exit == 2
         for command in (("plan",), ("status",), ("show",), ("history",), ("state", "list"), ("logs", "a")):
             assert cli(*command, cwd=directory).exit == 0, command
         short = cli("apply", "--auto-approve", "--lock-timeout", "300ms", cwd=directory)
         assert short.exit == 4, short
+        assert "Waiting for the lock" in short.stderr
 
 
 @pytest.mark.parametrize("moment", range(8))
@@ -149,8 +158,8 @@ def test_a_signal_at_any_moment(moment: int, cli: Cli, make: Make, tmp_path: Pat
         time.sleep(0.25 + moment * 0.15)
         apply.signal(signal.SIGINT)
         code = apply.wait()
-    if code == -signal.SIGINT or "Fatal Python error: init_import_site" in apply.stderr:
-        assert not ledger.exists(), "it ended before it could handle a signal, and had started something"
+    if code == -signal.SIGINT or "KeyboardInterrupt" in apply.stderr:  # the interpreter met it, before a command could
+        assert code == 0 or not ledger.exists(), apply  # 0: it came in a callback of the import system, which drops it
     else:
         assert code in (0, 130), apply
         assert "Traceback" not in apply.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Make, job
+from tests.cli.conftest import Cli, Make, job, sleeper
 from tests.cli.terminal import COMMAND
 from tests.support import environ_for, read_state
 
@@ -44,9 +44,11 @@ def test_an_apply_whose_output_is_lost_saves_its_state(format_: str, cli: Cli, m
     assert [len(listed) for listed in attempts] == [1, 1]
 
 
-def test_a_reader_that_leaves_in_the_middle_of_an_apply(cli: Cli, make: Make) -> None:
-    directory = make({"a": job("true"), "b": job("sleep 0.3", needs=["a"]), "c": job("true", needs=["b"])})
-    done = shell("jobform apply --auto-approve --format json | head -n 5 | tail -n 1", directory)
+def test_a_reader_that_leaves_in_the_middle_of_an_apply(cli: Cli, make: Make, tmp_path: Path) -> None:
+    """It has left before the second job ends."""
+    go = tmp_path / "go"
+    directory = make({"a": job("true"), "b": sleeper(go, needs=["a"]), "c": job("true", needs=["b"])})
+    done = shell(f"jobform apply --auto-approve --format json | {{ head -n 5 > head; exec <&-; touch {go}; }}", directory)
     assert done.returncode == 1, done
     assert done.stderr == ""
     assert cli("apply", "--auto-approve", cwd=directory).exit == 0

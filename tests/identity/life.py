@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobform.backends.local.proof import read_record
 from jobform.model.state import Attempt, Intent, State
 from jobform.testing.ledger import CREATED, Entry, assert_no_attempt_twice
 from jobform.testing.server import ReferenceServer
@@ -197,7 +198,8 @@ class LocalLife(Life):
         return self._said("start")
 
     def live(self) -> list[str]:
-        ended = set(self._said("end"))
+        """Those included that have said their last word, as long as their launchers have not written down how they ended."""
+        ended = set(self._said("end")) - self._open()
         return [run for run in self.created() if run not in ended]
 
     def end(self, run: str) -> None:
@@ -207,6 +209,12 @@ class LocalLife(Life):
         super().check()
         started = self.created()
         assert len(started) == len(set(started)), f"a run was started twice: {started}"
+
+    def _open(self) -> set[str]:
+        """The names of runs whose end is not recorded."""
+        proofs = (Path(self.env["XDG_STATE_HOME"]) / "jobform" / "runs").glob("[0-9a-f]*")
+        records = ((read_record(proof / "run.json"), (proof / "exit.json").exists()) for proof in proofs)
+        return {str(record["name"]) for record, over in records if record and not over}
 
     def _said(self, word: str) -> list[str]:
         ledger = self.directory / "ledger"
@@ -240,7 +248,7 @@ def life_of(kind: str, directory: Path, warm: Warm, server: ReferenceServer) -> 
     """A fresh project of a kind without a job."""
     if kind == "local":
         environ = {"HOME": str(directory), "XDG_STATE_HOME": str(directory / ".home"), "PATH": os.environ["PATH"]}
-        project(directory, {}, {BACKEND: {"type": "local", "max_parallel": 8}})
+        project(directory, {}, {BACKEND: {"type": "local", "max_parallel": 8, "kill_grace": "2m"}})
         return LocalLife(directory, warm, environ)
     namespace = f"identity-{next(_NUMBERS)}"
     backend = {"type": "reference", "url": server.url, "namespace": namespace, "mode": kind}

@@ -9,7 +9,7 @@ from jobform.testing.server import ReferenceServer
 from tests.entry import Hook
 from tests.identity.life import KINDS, Life, life_of
 from tests.identity.test_identity import start, until
-from tests.support import Warm
+from tests.support import Warm, until_heard
 
 KILLED = -9
 
@@ -78,6 +78,7 @@ def cut(kind: str, scene: str, every: int, tmp_path: Path, warm: Warm, server: R
             arguments = prepare(life)
             killed = warm.run(*arguments, cwd=life.directory, env=life.env, hook=Hook(at=number))
             assert killed.exit in (KILLED, 0), killed
+            until_heard(server.url)
             life.check()
             life.run(*arguments, exits=(0, 6))  # 6: the plan was applied to its end already
             until(lambda life=life: not life.live())
@@ -109,6 +110,7 @@ def test_an_acceptance_that_was_torn_anywhere_is_resumed(tmp_path: Path, warm: W
         arguments = move(life)
         hook = Hook(at=1, name="backend.submit.before")
         assert warm.run(*arguments, cwd=life.directory, env=life.env, hook=hook).exit == KILLED
+        until_heard(server.url)
         journal = life.directory / "jobform.state.journal"
         written = journal.read_bytes().splitlines(keepends=True)
         if lines > len(written):

@@ -15,7 +15,7 @@ from jobform.sandbox.host import Sandbox
 from jobform.sandbox.ledger import Entry
 from tests.entry import Hook
 from tests.sandboxed import assert_never_two_live, assert_no_bugs
-from tests.support import Result, StateWatch, Warm, project
+from tests.support import TIMEOUT, Result, StateWatch, Warm, project, until_heard
 
 SERVICES = ("braket", "fireworks", "otoy", "runai", "unstructured")
 FINDS_NOTHING = frozenset({"unstructured"})
@@ -80,9 +80,10 @@ class Five:
         jobs = {name: {"backend": name, "spec": spec} for name, spec in specs(self.number, version, self.seconds).items()}
         project(self.directory, jobs, BACKENDS)
 
-    def run(self, *arguments: str, hook: Hook | None = None, timeout: float = 60) -> Result:
+    def run(self, *arguments: str, hook: Hook | None = None, timeout: float = TIMEOUT) -> Result:
         done = self.warm.run(*arguments, cwd=self.directory, env=self.env, hook=hook, timeout=timeout)
         self.results.append(done)
+        until_heard(*(server.url for server in self.sandbox.servers.values()))
         self.watch.look()
         assert "Traceback" not in done.stderr, done
         return done

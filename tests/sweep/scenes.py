@@ -24,6 +24,7 @@ from tests.support import (
     assert_one_process,
     project,
     starts,
+    until_heard,
 )
 
 ADDRESSES = ["prep", "solo", "train"]
@@ -99,6 +100,11 @@ class ServerScene(Scene):
         scene = cls(project(directory, jobs, {"ref": backend}), warm, parallelism)
         scene.server, scene.namespace = server, namespace
         return scene
+
+    def apply(self, *more: str, hook: Hook | None = None) -> Result:
+        result = super().apply(*more, hook=hook)
+        until_heard(self.server.url)
+        return result
 
     def entries(self) -> list[Entry]:
         return self.server.entries(self.namespace)
