@@ -38,10 +38,14 @@ def make(directory: Path, **jobs: Any) -> Path:
 @contextmanager
 def started(bin_directory: Path, *arguments: str, cwd: Path, before: Sequence[str] = ()) -> Iterator["subprocess.Popen[str]"]:
     """The command while it runs, in a process group of its own, as a terminal would start it."""
-    process = subprocess.Popen(
-        [*before, str(bin_directory / "jobform"), "sandbox", *arguments], cwd=cwd, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, process_group=0,
-    )
+    known = signal.signal(signal.SIGINT, signal.default_int_handler)  # a script ignores it for what it starts in the background
+    try:
+        process = subprocess.Popen(
+            [*before, str(bin_directory / "jobform"), "sandbox", *arguments], cwd=cwd, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, process_group=0,
+        )
+    finally:
+        signal.signal(signal.SIGINT, known)
     try:
         yield process
     finally:
