@@ -45,7 +45,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home of this session's own, in the environment of every process that a test starts."""
+    """A home of this session's own, in the environment of every process that a test starts.
+
+    The mask is that of most machines: with another one, what tests write beside a state could be written by others, who are not
+    to be trusted, or not be read by the users that tests become.
+    """
+    os.umask(0o022)
     directory = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(PRIVATE)]:
