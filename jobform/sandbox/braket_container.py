@@ -14,7 +14,7 @@ import tarfile
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 EMPTY = {
     "braketSchemaHeader": {"name": "braket.jobs_data.persisted_job_data", "version": "1"}, "dataDictionary": {},

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from jobform.clients import aws as module
+from jobform.clients import aws_wire
 from jobform.clients.aws import Aws, AwsSettings
 from jobform.clients.aws_errors import AwsError
 from jobform.clients.gate import Pace
@@ -24,6 +25,13 @@ from tests.clients.rest.kit import Raw, answering, raw
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "canary-secret"}
 JOB = "arn:aws:braket:us-east-1:123456789012:job/x"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of these tests may get the processor late: what is to be too late is so by the clock that a test moves."""
+    for name in ("_CONNECT", "_READ"):
+        monkeypatch.setattr(aws_wire, name, 60.0)
 
 
 def ok(value: object, status: str = "200 OK", kind: str = "") -> bytes:
