@@ -8,6 +8,7 @@ import pytest
 
 from jobform.model.values import Json
 from jobform.sandbox.host import Sandbox
+from tests.cli.terminal import until
 from tests.clients.kube.faulty import closed_port
 from tests.support import Result, Warm, project
 from tests.sweep.five import BACKENDS, specs
@@ -55,6 +56,8 @@ def started(sandbox: Sandbox, warm: Warm, tmp_path_factory: pytest.TempPathFacto
         directories[name] = declare(tmp_path_factory.mktemp(name), name, {})
         done = apply(warm, directories[name], dict(sandbox.variables))
         assert done.exit == 0, done
+    jobs = [job for name in BACKENDS for job in sandbox.world(name).jobs.values()]
+    until(lambda: all(job.state == "running" for job in jobs), "every job runs: nothing happens to it any more by itself")
     return directories
 
 
