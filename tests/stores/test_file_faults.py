@@ -47,7 +47,7 @@ def command(directory: Path, *limit: str) -> list[str]:
 
 def run(arguments: list[str]) -> dict[str, Any]:
     """How the scenario ended: exit, code, text."""
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
