@@ -18,6 +18,7 @@ import pytest
 
 from jobform.sandbox.host import Sandbox
 from tests.conftest import Jobform
+from tests.sandbox.kit import HANG
 from tests.sandbox.test_process import assert_ends, wait_for
 from tests.support import project
 
@@ -67,7 +68,12 @@ def test_the_users_own_account_at_aws_is_left_out(jobform: Jobform, tmp_path: Pa
             "output_data_config": {"s3_path": "s3://acme/jobs"}, "role_arn": "arn:aws:iam::123456789012:role/x"}
     project(tmp_path, {"vqe": {"backend": "qpu", "spec": spec}}, {"qpu": {"type": "braket"}})
     own = {"AWS_PROFILE": "nobody", "AWS_SESSION_TOKEN": "canary", "AWS_REGION": "eu-west-2", "BRAKET_ENDPOINT": "https://x"}
-    result = jobform("sandbox", "--", "sh", "-c", "env; jobform init && jobform plan", env={**own, "KEPT": "yes"})
+    ready = (
+        "import os, socket, urllib.parse; url = urllib.parse.urlsplit(os.environ['AWS_ENDPOINT_URL_STS'])\n"
+        "with socket.create_connection((url.hostname, url.port)) as one: one.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); one.recv(1)"
+    )  # to load it may take longer than a call may
+    script = f'env; python3 -c "{ready}"; jobform init && jobform plan'
+    result = jobform("sandbox", "--", "sh", "-c", script, env={**own, "KEPT": "yes"})
     assert result.returncode == 0, result
     assert "Plan: 1 to create" in result.stdout
     found = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
@@ -138,7 +144,7 @@ def test_variables_that_a_shell_can_take(bin_directory: Path, tmp_path: Path) ->
         shown = subprocess.run(["sh", "-c", f"{''.join(lines)}\necho ${URL}"], capture_output=True, text=True, check=True).stdout
         assert not closed(shown.strip())
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG)
         assert (process.returncode, out) == (0, "")
         assert "until ^C" in err
         with pytest.raises(ProcessLookupError):  # not by its ports: they may be somebody else's by now
@@ -151,7 +157,7 @@ def test_it_ends_when_it_is_asked_to(bin_directory: Path, tmp_path: Path, number
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(number)
-        assert process.wait(60) == 0
+        assert process.wait(HANG) == 0
 
 
 def test_it_ends_when_it_is_asked_to_before_it_waits(
@@ -171,7 +177,7 @@ signal.signal = disturbed
 """)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with started(bin_directory, cwd=tmp_path) as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG)
     assert (process.returncode, err.splitlines()[:1]) == (0, ["asked"])
 
 
@@ -180,7 +186,7 @@ def test_an_interrupt_at_the_terminal_is_the_commands_to_answer(bin_directory: P
     with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
         wait_for(tmp_path / "up")
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=HANG)
     assert (process.returncode, out) == (130, "saved\n")
     assert "Traceback" not in err
 
@@ -190,7 +196,7 @@ def test_a_request_to_end_reaches_the_command(bin_directory: Path, tmp_path: Pat
     with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
         wait_for(tmp_path / "up")
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=HANG)
     assert (process.returncode, out.splitlines()[-1]) == (143, "saved")
 
 
@@ -209,14 +215,14 @@ subprocess.Popen = Popen
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     script = "trap 'echo saved; exit 143' TERM; kill -TERM $PPID; while :; do sleep 0.01; done"
     with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=HANG)
     assert (process.returncode, out.splitlines()[-1:]) == (143, ["saved"])
 
 
 def test_a_hang_up_that_is_ignored_is_ignored_by_the_command_too(bin_directory: Path, tmp_path: Path) -> None:
     script = "kill -HUP $$; kill -HUP $PPID; echo here"
     with started(bin_directory, "--", "sh", "-c", script, cwd=tmp_path, before=["nohup"]) as process:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=HANG)
     assert (process.returncode, out.splitlines()[-1:]) == (0, ["here"])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jobform.sandbox.faults import Fault, Faults, Then
 from jobform.sandbox.host import Sandbox
-from tests.sandbox.kit import JOB, JOBS, call
+from tests.sandbox.kit import HANG, JOB, JOBS, call
 from tests.sandboxed import assert_no_bugs
 
 
@@ -132,7 +132,7 @@ def test_a_delay_delays_nobody_else(sandbox: Sandbox, url: str, monkeypatch: pyt
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(call, url, "POST", JOBS, JOB)
         try:
-            assert delayed.wait(60), "the slow request does not arrive"
+            assert delayed.wait(HANG), "the slow request does not arrive"
             assert call(url).status == 200
             assert not slow.done()
         finally:

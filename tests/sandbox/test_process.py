@@ -9,6 +9,7 @@ import pytest
 from jobform.sandbox.ledger import Ledger
 from jobform.sandbox.process import Command, Process
 from jobform.sandbox.world import Course, State, World
+from tests.sandbox.kit import HANG
 
 Start = Callable[..., Process]
 
@@ -27,7 +28,7 @@ def start() -> Iterator[Start]:
 
 
 def ended(process: Process) -> int:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + HANG
     while (code := process.exit) is None:
         assert time.monotonic() < ends, "it does not end"
         time.sleep(0.005)
@@ -44,14 +45,14 @@ def gone(pid: int) -> bool:
 
 def assert_ends(pid: int) -> None:
     """A process that was killed is gone soon: the system takes it down when it has the time."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + HANG
     while not gone(pid):
         assert time.monotonic() < ends, f"{pid} lives"
         time.sleep(0.005)
 
 
 def wait_for(path: Path) -> str:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + HANG
     while not (path.exists() and path.read_text().endswith("\n")):
         assert time.monotonic() < ends
         time.sleep(0.005)
@@ -67,7 +68,7 @@ def test_what_it_prints_and_how_it_ends(start: Start) -> None:
 
 def test_whole_lines_while_it_runs(start: Start, tmp_path: Path) -> None:
     process = start(f"echo one; printf tw; while ! test -e {tmp_path}/go; do sleep 0.01; done; echo o")
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + HANG
     while not (lines := process.read()) and time.monotonic() < ends:
         time.sleep(0.005)
     assert lines == ["one\n"]
@@ -139,7 +140,7 @@ def world() -> Iterator[World]:
 
 
 def until(world: World, done: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + HANG
     while not done():
         assert time.monotonic() < ends
         time.sleep(0.005)
