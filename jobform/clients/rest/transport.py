@@ -8,8 +8,9 @@ whether the request was heard.
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -27,8 +28,48 @@ IDLE_CHANGES = 1.0
 _PIECE = 1 << 16
 
 
+class _Clients:
+    """Clients of one connection each, of which every call has one for itself. free: those that none has, each since when.
+
+    A pool that calls share closes what has lain idle too long also in the moment in which one of them begins to use it: what was
+    sent by then would be of unknown fate.
+    """
+
+    def __init__(self, made: Callable[[], httpx.Client], idle: float) -> None:
+        self._made = made
+        self._idle = idle
+        self._lock = threading.RLock()
+        self._closed = False
+        self.free: list[tuple[float, httpx.Client]] = []
+
+    @contextmanager
+    def one(self) -> Iterator[httpx.Client]:
+        with self._lock:
+            client = self.free.pop()[1] if self.free else None
+        client = client or self._made()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self.free.append((time.monotonic(), client))
+            self._tidy()
+
+    def close(self) -> None:
+        """Now those that are free, and the others when their calls are over."""
+        self._closed = True
+        self._tidy()
+
+    def _tidy(self) -> None:
+        with self._lock:
+            since = float("inf") if self._closed else time.monotonic() - self._idle
+            old = [client for at, client in self.free if at < since]
+            self.free = [(at, client) for at, client in self.free if at >= since]
+        for client in old:
+            client.close()
+
+
 class Wire:
-    """Two clients of one origin, for calls that may be repeated and for calls that may not. Safe to use from several threads."""
+    """The way to one origin, for calls that may be repeated and for calls that may not. Safe to use from several threads."""
 
     def __init__(
         self, url: str, proxy: Proxy | None, environ: Mapping[str, str], bundle: tuple[str, str] | None = None,
@@ -39,8 +80,12 @@ class Wire:
         """
         self._call = _Call()
         trust = _trust(environ, bundle) if url.startswith("https:") else None
-        self._reads = self._client(proxy, trust, IDLE_READS)
-        self._changes = self._client(proxy, trust, IDLE_CHANGES)
+        self._reads, self._changes = (
+            _Clients(partial(self._client, proxy, trust, idle), idle) for idle in (IDLE_READS, IDLE_CHANGES)
+        )
+        for each in (self._reads, self._changes):
+            with each.one():
+                pass  # what cannot be used is found now
 
     @contextmanager
     def stream(
@@ -51,8 +96,8 @@ class Wire:
 
         Raises httpx's errors: a ConnectError whenever not a byte of the request was sent to the service.
         """
-        client = self._changes if changing else self._reads
-        with self._call.within(total):
+        clients = self._changes if changing else self._reads
+        with self._call.within(total), clients.one() as client:
             timeout = httpx.Timeout(min(read, total), connect=min(connect, total))
             try:
                 with client.stream(method, url, content=body or None, headers=dict(headers), timeout=timeout) as response:
@@ -67,7 +112,7 @@ class Wire:
         self._changes.close()
 
     def _client(self, proxy: Proxy | None, trust: ssl.SSLContext | None, idle: float) -> httpx.Client:
-        limits = {"max_connections": 64, "max_keepalive_connections": 32, "keepalive_expiry": idle}
+        limits = {"max_connections": 1, "keepalive_expiry": idle}
         sockets = _Sockets(self._call, tunnelled=proxy is not None and trust is not None)
         if proxy is None:
             pool = httpcore.ConnectionPool(ssl_context=trust, network_backend=sockets, **limits)  # type: ignore[arg-type]  # by name

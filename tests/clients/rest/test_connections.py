@@ -2,9 +2,12 @@
 
 import gc
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import httpcore
 import pytest
 
 from jobform.clients.rest import transport
@@ -29,7 +32,8 @@ def serving(answer: bytes, most: int) -> Callable[[Raw, socket.socket, int], Non
 def news(client: Rest) -> None:
     """Wait until this side has heard that its connections are closed."""
     wire = client._opened()
-    pools = [each._transport._pool for each in (wire._reads, wire._changes)]  # type: ignore[attr-defined]  # it is ours
+    clients = [each for _, each in (*wire._reads.free, *wire._changes.free)]
+    pools = [each._transport._pool for each in clients]  # type: ignore[attr-defined]  # it is ours
     until(lambda: all(connection.has_expired() for pool in pools for connection in pool.connections))
 
 
@@ -90,6 +94,32 @@ def test_an_idle_connection_is_too_old_for_a_change_before_servers_close_theirs(
         time.sleep(IDLE_CHANGES + 0.1)
         client.change("POST", "/x", {"a": 1})
         assert len(server.heard) == 2
+
+
+@pytest.mark.parametrize("changing", [False, True])
+def test_calls_at_the_same_time_share_no_pool(monkeypatch: pytest.MonkeyPatch, changing: bool) -> None:
+    """One would close what the other is about to use, when it has lain idle for long."""
+    both, real, busy = threading.Barrier(2), httpcore.ConnectionPool.handle_request, list[object]()
+
+    def talk(server: Raw, connection: socket.socket, number: int) -> None:
+        while server.request(connection, number):
+            both.wait(60)
+            connection.sendall(OK)
+
+    def handle(pool: httpcore.ConnectionPool, request: httpcore.Request) -> httpcore.Response:
+        assert pool not in busy
+        busy.append(pool)
+        try:
+            return real(pool, request)
+        finally:
+            busy.remove(pool)
+
+    monkeypatch.setattr(httpcore.ConnectionPool, "handle_request", handle)
+    with raw(talk) as server, ThreadPoolExecutor(2) as pool:
+        client = connect(server.url)
+        for _ in range(3):
+            asked = [pool.submit(client.change, "POST", "/x") if changing else pool.submit(client.get, "/x") for _ in range(2)]
+            assert [each.result() for each in asked] == [{}, {}]
 
 
 def test_a_reset_after_the_request_is_unclear() -> None:
