@@ -26,6 +26,7 @@ PRIVATE = ("JOBFORM_", "GITHUB_", "XDG_")
 
 
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+settings.register_profile("repeatable", settings.get_profile("tests"), derandomize=True)
 settings.load_profile("tests")
 
 
