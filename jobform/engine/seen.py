@@ -1,5 +1,6 @@
 """What this checkout has seen of each state: `.jobform/seen.json`, so that a state that vanished or went back is noticed."""
 
+import fcntl
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -43,7 +44,13 @@ class Seen:
         before = known.get(location)
         if before and (before.lineage, before.serial) == (sighting.lineage, sighting.serial):
             return
-        self._save({**known, location: sighting})
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)  # a command for another target of this project notes another location just now
+            self._save({**self._load(), location: sighting})
+        finally:
+            os.close(directory)
 
     def _load(self) -> Mapping[str, Sighting]:
         try:
@@ -64,7 +71,6 @@ class Seen:
 
     def _save(self, known: Mapping[str, Sighting]) -> None:
         document: Json = {"format_version": FORMAT, "states": _SIGHTINGS.write(known)}
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
