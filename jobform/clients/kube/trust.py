@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # it is there, typeshed leaves it out
 
+from jobform.clients.tls import shareable
+
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
@@ -42,7 +44,7 @@ class Trust:
                     path.touch(0o600)
                     path.write_text(text, "utf-8")
                 context.load_cert_chain(*pair, password=_locked)
-        return context
+        return shareable(context)
 
     def proxy_for(self, server: str) -> str:
         """The proxy through which a server is asked, "" for none."""

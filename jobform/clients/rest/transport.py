@@ -19,6 +19,7 @@ import httpcore
 import httpx
 
 from jobform.clients.hosts import Proxy
+from jobform.clients.tls import shareable
 from jobform.model.errors import BackendError
 
 IDLE_READS = 5.0
@@ -139,8 +140,8 @@ def _trust(environ: Mapping[str, str], bundle: tuple[str, str] | None) -> ssl.SS
         file, directory = (None, path) if Path(path).is_dir() else (path, None)
     try:
         if file or directory:
-            return ssl.create_default_context(cafile=file or None, capath=directory or None)
-        return httpx.create_ssl_context(trust_env=False)
+            return shareable(ssl.create_default_context(cafile=file or None, capath=directory or None))
+        return shareable(httpx.create_ssl_context(trust_env=False))
     except OSError as error:
         raise BackendError("the certificate authorities cannot be read", f"{named}: {error.strerror or error}") from error
 
