@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 import urllib3
 import yaml
 
+from jobform.clients.tls import shareable
+
 Object = dict[str, Any]
 
 APPLY = "application/apply-patch+yaml"
@@ -89,7 +91,7 @@ def trust(access: Access, folder: Path | None = None) -> ssl.SSLContext:
         with tempfile.TemporaryDirectory(dir=folder) as held:
             (Path(held) / "pair").write_text(access.certificate + "\n" + access.key)
             context.load_cert_chain(Path(held) / "pair")
-    return context
+    return shareable(context)
 
 
 @dataclass(frozen=True, slots=True)
