@@ -183,8 +183,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._open.add(secured)
         try:
             self.handler(secured, client_address, self)
-        except OSError:
-            return  # the client has gone, or a rule has cut the line
+        except (OSError, http.client.HTTPException):
+            return  # the client or the server has gone, or a rule has cut the line
         finally:
             self._open.discard(secured)
             secured.close()
