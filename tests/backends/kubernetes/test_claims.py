@@ -1,10 +1,13 @@
 """Workloads that no state of this project holds: looked up by name, compared by value, listed by our label."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from jobform.backends.kubernetes.refs import JobRef
+from jobform.clients.kube.client import KubeClient
+from jobform.clients.kube.discovery import Resource
 from jobform.model.errors import BackendError
 from jobform.model.state import Phase
 from jobform.protocols import Sighting
@@ -32,6 +35,21 @@ def test_a_run_is_found_by_its_name(desk: Desk) -> None:
         assert sighting.actual.phase is Phase.PENDING
         assert sighting.created_at and sighting.created_at.endswith("Z")
     assert desk.actual(sighting.ref).phase is Phase.PENDING
+
+
+def test_jobs_are_those_of_batch_where_volcano_has_its_own(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = desk.mark()
+    ref = desk.submit(job(), mark)
+    served = KubeClient.served
+
+    def with_volcano(client: KubeClient, **options: bool) -> Mapping[tuple[str, str], Resource]:
+        api = "batch.volcano.sh/v1alpha1"
+        theirs = Resource(api, "Job", "jobs", namespaced=True, verbs=frozenset({"get", "list"}))
+        return {**served(client, **options), (api, "Job"): theirs}
+
+    monkeypatch.setattr(KubeClient, "served", with_volcano)
+    for kind in ("job", "Job", "jobs"):
+        assert found(desk, f"{kind}/{mark.name}").ref == ref
 
 
 def test_what_is_not_there_is_not_found(desk: Desk) -> None:

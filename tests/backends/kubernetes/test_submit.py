@@ -209,7 +209,8 @@ def test_a_namespace_that_is_not_there_says_so(cluster: Cluster) -> None:
 
 
 def test_a_kind_that_the_cluster_lacks_is_no_absence(desk: Desk) -> None:
-    spec = {"objects": {"PyTorchJob": {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {}, "spec": {}}}}
+    """One that no test declares: those stay in the cluster."""
+    spec = {"objects": {"PaddleJob": {"apiVersion": "kubeflow.org/v1", "kind": "PaddleJob", "metadata": {}, "spec": {}}}}
     mark = make_mark("job", lineage=desk.namespace)
     mark = Mark(mark.address, 1, mark.token, mark.name, mark.text, mark.begun_at, spec)
     answer = desk.backend.find([mark])[mark]
