@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jobform.model.errors import InputError, JobformError, LockHeldError, StateError
+from jobform.model.locks import is_free
 from jobform.model.values import Json
 from jobform.protocols import Clock, Effect, LockInfo, Store, Stored
 from jobform.stores.disk import (
@@ -36,7 +37,7 @@ POLL = 0.1
 """Seconds between two looks at a lock that is held."""
 
 MOMENT = 1.0
-"""Seconds in which a lock that nobody has for long is awaited even by who does not wait: see `FileStore._passing`."""
+"""Seconds in which a lock that nobody has for long is awaited even by who does not wait: see `_passing`."""
 
 _LOG_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
@@ -145,11 +146,7 @@ class FileStore:
             if os.fstat(fd).st_size == 0:
                 return None
             info = _lock_info(fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return info
-            return None
+            return None if is_free(fd) else info
         finally:
             os.close(fd)
 
@@ -157,20 +154,9 @@ class FileStore:
         deadline = self._clock.monotonic() + max(0.0, timeout)
         while not self._try(fd):
             remaining = deadline - self._clock.monotonic()
-            if remaining <= 0 and (remaining <= -MOMENT or not self._passing(fd)):
+            if remaining <= 0 and (remaining <= -MOMENT or not _passing(fd)):
                 raise _held(self.location, _lock_info(fd), timeout)
             self._clock.sleep(min(POLL, remaining) if remaining > 0 else MOMENT / 100)
-
-    def _passing(self, fd: int) -> bool:
-        """Whether what is in the way is over in a moment: a holder that says its name next, or leaves; or one who only looks."""
-        if os.fstat(fd).st_size == 0:
-            return True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        fcntl.flock(fd, fcntl.LOCK_UN)
-        return True
 
     def _try(self, fd: int) -> bool:
         try:
@@ -297,6 +283,11 @@ _HINTS = {
     errno.ELOOP: "A symbolic link took its place while this command ran.",
     errno.EIO: "The disk reported an error. What was being written counts as not written.",
 }
+
+
+def _passing(fd: int) -> bool:
+    """Whether what is in the way is over in a moment: a holder that says its name next, or leaves; or one who only looks."""
+    return os.fstat(fd).st_size == 0 or is_free(fd)
 
 
 def _lock_info(fd: int) -> LockInfo:

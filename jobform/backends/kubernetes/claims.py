@@ -75,10 +75,13 @@ def listed(site: Site) -> Iterator[Sighting]:
 
 
 def _kind(site: Site, name: str) -> Kind | None:
-    """The kind that people mean by a name, as the cluster serves it: its key in specs before its kind and its plural."""
+    """The kind that people mean by a name, as the cluster serves it: its key in specs before its kind and its plural.
+
+    Of a plural that several have it is the kind that goes by its own name: `jobs` are those of batch, as for kubectl.
+    """
     wanted, known = name.lower(), site.kinds.all()
     named = [kind for kind in known if kind.key.lower() == wanted] or [kind for kind in known if kind.kind.lower() == wanted]
-    plural = [kind for kind in known if kind.plural == wanted]  # `jobs` are those of batch, as for kubectl, also beside Volcano's
+    plural = [kind for kind in known if kind.plural == wanted]
     named = named or [kind for kind in plural if kind.key == kind.kind] or plural
     if len(named) == 1 and len(named[0].apis) == 1:
         return named[0]  # nothing to choose from

@@ -10,7 +10,7 @@
         exit.json   how it ended; durable
 
 The directory itself is the gate: who holds its flock decides between `cancel` and `start.json`, so only one of them can be first.
-The launcher uses this module too, so it needs the standard library only.
+The launcher uses this module too, so it and what it imports need the standard library only.
 """
 
 import fcntl
@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
+
+from jobform.model.locks import is_free
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
@@ -90,7 +92,7 @@ def take(path: Path, flags: int = os.O_CREAT) -> int | None:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not _shareable(fd):
+                if not is_free(fd):
                     os.close(fd)
                     return None
             else:
@@ -107,19 +109,9 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _shareable(fd)
+        return not is_free(fd)
     finally:
         os.close(fd)
-
-
-def _shareable(fd: int) -> bool:
-    """Whether nobody holds it exclusively; what we took to find out is given back."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return True
 
 
 def read_record(path: Path) -> dict[str, Value] | None:
